@@ -1,0 +1,10 @@
+//! x
+use kernel::prelude::*;
+struct M;
+module! { type: M, name: "vmbus_balloon", authors: ["x"], description: "x", license: "GPL", }
+impl kernel::Module for M {
+    fn init(_m: &'static ThisModule) -> Result<Self> {
+        pr_info!("{}\n", vmbus::hello());
+        Ok(M)
+    }
+}

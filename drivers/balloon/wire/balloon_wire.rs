@@ -1,0 +1,3 @@
+//! x
+#![allow(missing_docs)]
+pub fn x() -> u32 { 2 }

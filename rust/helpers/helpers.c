@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C macros and inline functions can't be called from Rust; each gets a real
+ * function here, named hv_helper_<name>, which bindgen exposes as <name>.
+ * One file a subsystem, sorted.
+ */
+
+#include "hyperv.c"
