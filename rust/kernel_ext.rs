@@ -3,3 +3,4 @@
 //! What the `kernel` crate lacks, one safe abstraction a subsystem.
 
 pub mod hyperv;
+pub mod lock;

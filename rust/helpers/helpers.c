@@ -6,3 +6,4 @@
  */
 
 #include "hyperv.c"
+#include "lock.c"

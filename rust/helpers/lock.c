@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/spinlock.h>
+
+unsigned long hv_helper_spin_lock_irqsave(spinlock_t *lock);
+unsigned long hv_helper_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+int hv_helper_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+int hv_helper_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
+{
+	return spin_trylock_irqsave(lock, *flags);
+}
+
+void hv_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+void hv_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
