@@ -120,7 +120,10 @@ struct Modalias(Guid);
 
 impl fmt::Display for Modalias {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0 .0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0
+             .0
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
