@@ -35,8 +35,10 @@ deps: ## the few packages the lab needs on this machine
 root: ## the build root: compilers and QEMU, in the cache
 	@tools/lab/root
 
-kernel metadata: root ## a kernel to work with and its Rust metadata, in the cache
+kernel: root ## a kernel to work with and its Rust metadata, in the cache
 	@tools/lab/kernel >/dev/null
+
+metadata: kernel ## same as kernel
 
 modules: kernel ## build the modules for that kernel
 	@tools/lab/modules >/dev/null
@@ -54,7 +56,7 @@ debug-kernel: kernel ## the debug kernel: KASAN, lockdep, UBSAN, kmemleak
 	@tools/lab/debug-kernel >/dev/null
 
 check-debug: debug-kernel ## the guest suite in the debug kernel
-	@LAB_DEBUG=1 tools/check/run build bus
+	@tools/check/run debug-build debug-bus
 
 check-full: ## everything: check, then check-debug, with one result
 	@CHECK_FULL=1 tools/check/run

@@ -23,7 +23,9 @@ LOGS=$REPO/build/logs/lab
 
 # One build root a Debian release; the default one has the short name.
 ROOT=$CACHE/root
+# shellcheck disable=SC2034 # for the scripts that source this
 [[ $DEBIAN_SUITE == trixie ]] || ROOT=$CACHE/root-$DEBIAN_SUITE
+# shellcheck disable=SC2034
 KERNELS=$CACHE/kernels
 
 # Progress goes to stderr, so that a script's stdout stays usable for its result.
