@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! L1: the emulated machine whose KVM runs the guests where this machine's can't.
+//!
+//! Two facts rule its shape, both found by many failed runs: it has one CPU (with two, guests of
+//! several CPUs fail in odd ways), and its QEMU is 11.1 or newer (older ones lose timer
+//! interrupts). A second lab beside it uses the second CPU.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+use crate::cpio::Writer;
+use crate::event::{Event, Sink};
+use crate::guest;
+use crate::plan::{Job, Scenario, Suite};
+use crate::qemu::{self, Qemu};
+use crate::shell::Terminal;
+use crate::stop;
+
+/// Seconds for L1 to come up, noise included.
+pub(crate) const BOOT_TIMEOUT: u64 = 90;
+/// Seconds for L1 to switch itself off once its job is done.
+const OFF_TIMEOUT: u64 = 30;
+/// MiB of L1's memory beyond the largest guest: its kernel, RAM disk, QEMU and logs.
+const OVERHEAD: u32 = 1536;
+/// Where the parts of a job are inside L1.
+const INSIDE: &str = "/lab";
+
+/// What L1 is made of.
+pub(crate) struct L1 {
+    /// Root of the tree with QEMU.
+    pub(crate) qemu_root: PathBuf,
+    /// Its kernel; the stock one, also when the guests use another.
+    pub(crate) kernel: PathBuf,
+    /// Its initial RAM disk: init with KVM, and QEMU with its libraries.
+    pub(crate) images: Vec<PathBuf>,
+    /// Where its own console log goes.
+    pub(crate) logs: PathBuf,
+}
+
+/// Splits the scenarios over `count` labs so that each has about the same number of seconds to
+/// expect; a scenario is never split.
+fn share(job: &Job, count: usize) -> Vec<Job> {
+    let weight = |scenario: &Scenario| -> u64 {
+        20 + scenario
+            .cases
+            .iter()
+            .filter(|case| job.skip_reason(scenario, case).is_none())
+            .map(|case| case.timeout / 4)
+            .sum::<u64>()
+    };
+    let mut loads: Vec<(u64, Vec<usize>)> = vec![(0, Vec::new()); count];
+    let mut order: Vec<usize> = (0..job.suite.scenarios.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(weight(&job.suite.scenarios[i])));
+    for index in order {
+        if let Some(load) = loads.iter_mut().min_by_key(|load| load.0) {
+            load.0 += weight(&job.suite.scenarios[index]);
+            load.1.push(index);
+        }
+    }
+    loads
+        .into_iter()
+        .filter(|(_, indices)| !indices.is_empty())
+        .map(|(_, mut indices)| {
+            indices.sort_unstable();
+            let scenarios = indices
+                .iter()
+                .map(|&i| job.suite.scenarios[i].clone())
+                .collect();
+            Job {
+                suite: Suite {
+                    scenarios,
+                    ..job.suite.clone()
+                },
+                ..job.clone()
+            }
+        })
+        .collect()
+}
+
+/// Carries out the job in one or more L1 machines.
+///
+/// # Errors
+///
+/// When L1 doesn't start, dies or takes too long; its console's end is in the error.
+pub(crate) fn run(l1: &L1, job: &Job, count: usize, sink: &dyn Sink) -> Result<()> {
+    let shares = share(job, count);
+    if let [only] = shares.as_slice() {
+        return run_one(l1, only, "l1", sink);
+    }
+    thread::scope(|scope| {
+        let labs: Vec<_> = shares
+            .iter()
+            .enumerate()
+            .map(|(i, part)| scope.spawn(move || run_one(l1, part, &format!("l1-{}", i + 1), sink)))
+            .collect();
+        // Each lab reports its own guests; the first error speaks for all.
+        labs.into_iter().fold(Ok(()), |so_far, lab| {
+            let end = lab
+                .join()
+                .unwrap_or_else(|_| bail!("a lab's thread panicked"));
+            so_far.and(end)
+        })
+    })
+}
+
+/// Writes the part of L1's initial RAM disk that differs from run to run: the job and what the
+/// guests boot from.
+fn payload(job: &Job, path: &Path) -> Result<()> {
+    let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let mut cpio = Writer::new(std::io::BufWriter::new(file));
+    let program = std::env::current_exe().context("where is this program?")?;
+    cpio.directory(INSIDE, 0o755)?;
+    cpio.file_from(&format!("{INSIDE}/vmlab"), &program, 0o755)?;
+    cpio.file_from(&format!("{INSIDE}/vmlinuz"), &job.kernel, 0o644)?;
+    let mut images = BTreeMap::new();
+    for scenario in &job.suite.scenarios {
+        for name in std::iter::once("base").chain(scenario.images.iter().map(String::as_str)) {
+            let inside = format!("{INSIDE}/{name}.cpio");
+            let outside = job
+                .images
+                .get(name)
+                .with_context(|| format!("there is no image `{name}`"))?;
+            if images
+                .insert(name.to_owned(), PathBuf::from(&inside))
+                .is_none()
+            {
+                cpio.file_from(&inside, outside, 0o644)?;
+            }
+        }
+    }
+    let inner = Job {
+        qemu_root: PathBuf::from("/"),
+        kernel: PathBuf::from(format!("{INSIDE}/vmlinuz")),
+        images,
+        ..job.clone()
+    };
+    let text = serde_json::to_vec(&inner).context("job to JSON")?;
+    cpio.file(&format!("{INSIDE}/job.json"), &text, 0o644)?;
+    cpio.finish()?.flush().context("write the payload")
+}
+
+/// The QEMU command of L1, without the port to this program.
+fn command(l1: &L1, job: &Job, name: &str) -> Result<(Command, PathBuf)> {
+    let work = l1.logs.join("work").join(name);
+    fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
+    let extra = work.join("payload.cpio");
+    payload(job, &extra)?;
+    let initrd = work.join("initrd.img");
+    let mut parts: Vec<&Path> = l1.images.iter().map(PathBuf::as_path).collect();
+    parts.push(&extra);
+    guest::join(&parts, &initrd)?;
+    // Read once already; two copies of a hundred megabytes need not stay.
+    let _ = fs::remove_file(&extra);
+    let largest = job
+        .suite
+        .scenarios
+        .iter()
+        .map(|s| s.max_memory.unwrap_or(s.memory))
+        .max();
+    let memory = largest.unwrap_or(512) + OVERHEAD;
+    let console = l1.logs.join(format!("{name}-console.log"));
+    let mut command = qemu::command(&l1.qemu_root)?;
+    command
+        .args(["-accel", "tcg,tb-size=512", "-cpu", "max,+svm", "-smp", "1"])
+        .args([
+            "-M",
+            "q35,sata=off,smbus=off,vmport=off",
+            "-m",
+            &format!("{memory}M"),
+        ])
+        .arg("-kernel")
+        .arg(&l1.kernel)
+        .arg("-initrd")
+        .arg(&initrd)
+        .args(["-append", "console=ttyS0 quiet panic=1", "-no-reboot"])
+        .arg("-chardev")
+        .arg(format!("file,id=console,path={}", console.display()))
+        .args(["-serial", "chardev:console"])
+        .args(["-device", "virtio-serial-pci"])
+        .args(["-device", "virtserialport,chardev=out,nr=1"]);
+    Ok((command, work))
+}
+
+/// Tells what went wrong with L1, with the end of its console.
+fn trouble(l1: &L1, name: &str, qemu: &Qemu, what: &str) -> anyhow::Error {
+    let console = guest::tail(&l1.logs.join(format!("{name}-console.log")), 15).join("\n    ");
+    let words = qemu.complaints();
+    anyhow::anyhow!(
+        "{what}\n  QEMU: {}\n  console of L1:\n    {console}",
+        words.trim()
+    )
+}
+
+fn run_one(l1: &L1, job: &Job, name: &str, sink: &dyn Sink) -> Result<()> {
+    let (mut command, work) = command(l1, job, name)?;
+    command
+        .args(["-chardev", "stdio,id=out,signal=off"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let started = Instant::now();
+    let mut qemu = Qemu::start(command, l1.logs.join(format!("{name}-qemu.log")))?;
+    let end = follow(l1, job, name, &mut qemu, started, sink);
+    if end.is_ok() {
+        // Its job is done; whether it switches itself off in time changes no result.
+        let _ = qemu.wait(job.seconds(OFF_TIMEOUT))?;
+    }
+    qemu.kill();
+    let _ = fs::remove_dir_all(&work);
+    end
+}
+
+/// Passes the events of L1 on until its job is done.
+fn follow(
+    l1: &L1,
+    job: &Job,
+    name: &str,
+    qemu: &mut Qemu,
+    started: Instant,
+    sink: &dyn Sink,
+) -> Result<()> {
+    let out = qemu.take_stdout().context("L1 has no output")?;
+    let (sender, lines) = mpsc::channel();
+    // Ends with the pipe, which ends with QEMU.
+    thread::spawn(move || {
+        for line in BufReader::new(out).lines() {
+            let Ok(line) = line else { break };
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let boot_end = started + job.seconds(BOOT_TIMEOUT);
+    let end = started + job.worst_case();
+    let mut up = false;
+    loop {
+        stop::check()?;
+        match lines.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => {
+                if !up {
+                    up = true;
+                    let seconds = started.elapsed().as_secs_f64();
+                    sink.send(Event::L1 { seconds })?;
+                }
+                match serde_json::from_str(&line) {
+                    Ok(Event::Done) => return Ok(()),
+                    Ok(event) => sink.send(event)?,
+                    Err(_) => bail!("L1 sent what is no event: {line}"),
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(trouble(l1, name, qemu, "L1 ended before its job was done"));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let now = Instant::now();
+                if !up && now >= boot_end {
+                    return Err(trouble(l1, name, qemu, "L1 did not come up in time"));
+                }
+                if now >= end {
+                    return Err(trouble(l1, name, qemu, "L1 took too long for its job"));
+                }
+            }
+        }
+    }
+}
+
+/// Boots L1 and in it one guest whose console is this terminal.
+///
+/// # Errors
+///
+/// When L1 can't be started or ended badly.
+pub(crate) fn shell(l1: &L1, job: &Job) -> Result<()> {
+    let (mut command, work) = command(l1, job, "l1")?;
+    command
+        .args(["-chardev", "stdio,id=out,signal=off"])
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::inherit());
+    let terminal = Terminal::raw();
+    let mut qemu = Qemu::start_in_foreground(command, l1.logs.join("l1-qemu.log"))?;
+    let status = loop {
+        if let Some(status) = qemu.wait(Duration::from_secs(1))? {
+            break status;
+        }
+    };
+    drop(terminal);
+    let _ = fs::remove_dir_all(&work);
+    if !status.success() {
+        return Err(trouble(l1, "l1", &qemu, "L1 ended badly"));
+    }
+    Ok(())
+}
