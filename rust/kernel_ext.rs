@@ -2,5 +2,12 @@
 
 //! What the `kernel` crate lacks, one safe abstraction a subsystem.
 
+pub mod barrier;
+pub mod cpuhp;
 pub mod hyperv;
 pub mod lock;
+pub mod pages;
+
+/// What messages printed from here start with: this crate is a part of vmbus.ko.
+#[allow(non_upper_case_globals, reason = "the name is the print macros'")]
+const __LOG_PREFIX: &[u8] = b"vmbus\0";

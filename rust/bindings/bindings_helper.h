@@ -8,23 +8,69 @@
 
 #include <linux/acpi.h>
 #include <linux/completion.h>
+#include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
+#include <linux/cpumask.h>
 #include <linux/device.h>
 #include <linux/device/bus.h>
 #include <linux/device/driver.h>
 #include <linux/kobject.h>
 #include <linux/memory.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/mman.h>
 #include <linux/mod_devicetable.h>
 #include <linux/notifier.h>
+#include <linux/page_reporting.h>
 #include <linux/panic_notifier.h>
 #include <linux/percpu.h>
 #include <linux/platform_device.h>
+#include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
+#include <linux/reboot.h>
 #include <linux/smp.h>
+#include <linux/suspend.h>
 #include <linux/sysfs.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
+#include <clocksource/hyperv_timer.h>
 #include <asm/mshyperv.h>
+
+/* Constants that are expressions, which bindgen can't evaluate as macros. */
+const u32 RUST_CONST_HELPER_HV_MSR_SYNIC_AVAILABLE = HV_MSR_SYNIC_AVAILABLE;
+const u32 RUST_CONST_HELPER_HV_MSR_SYNTIMER_AVAILABLE = HV_MSR_SYNTIMER_AVAILABLE;
+const u32 RUST_CONST_HELPER_HV_POST_MESSAGES = HV_POST_MESSAGES;
+const u32 RUST_CONST_HELPER_HV_SIGNAL_EVENTS = HV_SIGNAL_EVENTS;
+const u32 RUST_CONST_HELPER_HV_STIMER_DIRECT_MODE_AVAILABLE = HV_STIMER_DIRECT_MODE_AVAILABLE;
+const u32 RUST_CONST_HELPER_HV_MSR_SCONTROL = HV_MSR_SCONTROL;
+const u32 RUST_CONST_HELPER_HV_MSR_SIEFP = HV_MSR_SIEFP;
+const u32 RUST_CONST_HELPER_HV_MSR_SIMP = HV_MSR_SIMP;
+const u32 RUST_CONST_HELPER_HV_MSR_EOM = HV_MSR_EOM;
+const u32 RUST_CONST_HELPER_HV_MSR_SINT0 = HV_MSR_SINT0;
+const u32 RUST_CONST_HELPER_HV_MSR_STIMER0_CONFIG = HV_MSR_STIMER0_CONFIG;
+const u64 RUST_CONST_HELPER_HVCALL_POST_MESSAGE = HVCALL_POST_MESSAGE;
+const u64 RUST_CONST_HELPER_HVCALL_SIGNAL_EVENT = HVCALL_SIGNAL_EVENT;
+const u64 RUST_CONST_HELPER_HV_HYPERCALL_NESTED = HV_HYPERCALL_NESTED;
+const u16 RUST_CONST_HELPER_HV_STATUS_SUCCESS = HV_STATUS_SUCCESS;
+const u16 RUST_CONST_HELPER_HV_STATUS_INVALID_PARAMETER = HV_STATUS_INVALID_PARAMETER;
+const u16 RUST_CONST_HELPER_HV_STATUS_ACCESS_DENIED = HV_STATUS_ACCESS_DENIED;
+const u16 RUST_CONST_HELPER_HV_STATUS_INSUFFICIENT_MEMORY = HV_STATUS_INSUFFICIENT_MEMORY;
+const u16 RUST_CONST_HELPER_HV_STATUS_INVALID_PORT_ID = HV_STATUS_INVALID_PORT_ID;
+const u16 RUST_CONST_HELPER_HV_STATUS_INVALID_CONNECTION_ID = HV_STATUS_INVALID_CONNECTION_ID;
+const u16 RUST_CONST_HELPER_HV_STATUS_INSUFFICIENT_BUFFERS = HV_STATUS_INSUFFICIENT_BUFFERS;
+const u8 RUST_CONST_HELPER_HYPERVISOR_CALLBACK_VECTOR = HYPERVISOR_CALLBACK_VECTOR;
+const u32 RUST_CONST_HELPER_WQ_UNBOUND = WQ_UNBOUND;
+const u32 RUST_CONST_HELPER_WQ_MEM_RECLAIM = WQ_MEM_RECLAIM;
+const u32 RUST_CONST_HELPER_WQ_HIGHPRI = WQ_HIGHPRI;
+const u32 RUST_CONST_HELPER_WQ_FREEZABLE = WQ_FREEZABLE;
+const u32 RUST_CONST_HELPER_WQ_PERCPU = WQ_PERCPU;
+const int RUST_CONST_HELPER_WORK_CPU_UNBOUND = WORK_CPU_UNBOUND;
+const int RUST_CONST_HELPER_CPUHP_AP_ONLINE_DYN = CPUHP_AP_ONLINE_DYN;
+const int RUST_CONST_HELPER_NUMA_NO_NODE = NUMA_NO_NODE;
+const int RUST_CONST_HELPER_NOTIFY_DONE = NOTIFY_DONE;
+const u32 RUST_CONST_HELPER_MHP_MERGE_RESOURCE = MHP_MERGE_RESOURCE;
+const u64 RUST_CONST_HELPER_MEM_ONLINE = MEM_ONLINE;
+const u64 RUST_CONST_HELPER_MEM_OFFLINE = MEM_OFFLINE;
+const u64 RUST_CONST_HELPER_MEM_CANCEL_ONLINE = MEM_CANCEL_ONLINE;
 
 #include "../helpers/helpers.c"

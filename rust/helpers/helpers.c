@@ -5,5 +5,8 @@
  * One file a subsystem, sorted.
  */
 
+#include "barrier.c"
+#include "cpu.c"
 #include "hyperv.c"
 #include "lock.c"
+#include "pages.c"
