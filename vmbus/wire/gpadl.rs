@@ -242,6 +242,3 @@ impl<I: Iterator<Item = u64>> Iterator for GpadlMessages<I> {
         Some(self.fill(&mut message, room).map(|()| message))
     }
 }
-
-#[cfg(test)]
-mod tests;

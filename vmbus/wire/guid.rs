@@ -3,7 +3,6 @@
 //! GUIDs as Windows stores them: the first three fields little-endian, the rest in order.
 
 use core::fmt;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use zerocopy_derive::*;
 
 pub mod class;

@@ -15,8 +15,6 @@ pub mod guest;
 pub(crate) mod layout;
 pub mod offer;
 mod received;
-#[cfg(test)]
-mod tests;
 
 pub use guest::{InitiateContact, ModifyChannel, MonitorPages, OpenChannel, SocketConnect};
 pub use offer::{Offer, OfferFlags};

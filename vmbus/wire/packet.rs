@@ -10,13 +10,11 @@
 use crate::ring::{RingError, ALIGNMENT, TRAILER_BYTES};
 use core::fmt;
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::IntoBytes;
 use zerocopy_derive::*;
 
 mod incoming;
 mod ranges;
-#[cfg(test)]
-mod tests;
 
 pub use incoming::{GpaDirect, Packet, PacketBody, PacketError, RawPacket, XferPages};
 pub use ranges::{GpaRanges, GpaView, PageBuffer, XferRange};

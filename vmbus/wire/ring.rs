@@ -165,6 +165,3 @@ pub(crate) fn check_size(bytes: u32) -> Result<u32, RingError> {
         Ok(bytes)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,7 +7,6 @@
 use crate::message::OutMessage;
 use crate::MAX_MESSAGE_BYTES;
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use zerocopy_derive::*;
 
 /// Message type of an empty slot (`HVMSG_NONE`).
@@ -113,7 +112,7 @@ impl PostMessage {
 mod tests {
     use super::*;
     use crate::message::guest;
-    use zerocopy::FromZeros;
+    use zerocopy::{FromZeros, IntoBytes};
 
     #[test]
     fn a_posted_message_has_the_layout_of_hv_input_post_message() {

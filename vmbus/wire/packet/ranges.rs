@@ -7,7 +7,7 @@ use crate::gpadl::pages_spanned;
 use crate::HV_PAGE_SIZE;
 use core::ops::Range;
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
 use zerocopy_derive::*;
 
 /// A part of a buffer that both sides know (`struct vmtransfer_page_range`).
