@@ -7,6 +7,9 @@ pub mod cpuhp;
 pub mod hyperv;
 pub mod lock;
 pub mod pages;
+pub mod rcu;
+pub mod wait;
+pub mod workqueue;
 
 /// What messages printed from here start with: this crate is a part of vmbus.ko.
 #[allow(non_upper_case_globals, reason = "the name is the print macros'")]

@@ -46,15 +46,6 @@ pub fn leaked_pages() -> u64 {
     LEAKED.load(Relaxed)
 }
 
-/// Orders all accesses before it with all accesses after it, as the host sees them, loads included.
-///
-/// A real barrier also on a guest with one CPU, where those between CPUs may be left out.
-#[inline]
-pub fn full_barrier() {
-    // SAFETY: A barrier has no preconditions.
-    unsafe { hv_bindings::virt_mb() };
-}
-
 /// One zeroed page of the kernel's direct map, meant to be shared with the host.
 ///
 /// # Invariants

@@ -10,3 +10,5 @@
 #include "hyperv.c"
 #include "lock.c"
 #include "pages.c"
+#include "sync.c"
+#include "workqueue.c"

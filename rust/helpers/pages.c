@@ -68,9 +68,3 @@ bool hv_helper_sync_clear_bit32(u32 *word, u32 bit)
 		     : "memory");
 	return old;
 }
-
-void hv_helper_virt_mb(void);
-void hv_helper_virt_mb(void)
-{
-	virt_mb();
-}

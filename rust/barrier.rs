@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory barriers towards a hypervisor.
+
+/// Orders all memory accesses before it against all after it, as the host sees them.
+///
+/// Unlike the kernel crate's `smp_mb()` this is a barrier on a kernel for one CPU as well: the host
+/// runs on others. `virt_mb()` in C.
+#[inline]
+pub fn virt_mb() {
+    // SAFETY: A barrier has no requirements.
+    unsafe { hv_bindings::virt_mb() }
+}
