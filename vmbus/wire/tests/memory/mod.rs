@@ -3,7 +3,7 @@
 //! A ring in ordinary memory that wraps by itself, with every word open to the test: what the
 //! other side may scribble into, a test scribbles into.
 
-#![allow(dead_code)] // Each test and fuzz target uses a part of it.
+#![allow(dead_code, unreachable_pub)] // Each test and fuzz target uses a part of it.
 
 use std::cell::{Cell, RefCell};
 use vmbus_wire::ring::RingMemory;
