@@ -3,11 +3,13 @@
 //! What the `kernel` crate lacks, one safe abstraction a subsystem.
 
 pub mod barrier;
+pub mod bus;
 pub mod cpuhp;
 pub mod hyperv;
 pub mod lock;
 pub mod pages;
 pub mod rcu;
+pub mod sysfs;
 pub mod wait;
 pub mod workqueue;
 

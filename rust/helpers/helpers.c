@@ -7,8 +7,10 @@
 
 #include "barrier.c"
 #include "cpu.c"
+#include "device.c"
 #include "hyperv.c"
 #include "lock.c"
 #include "pages.c"
 #include "sync.c"
+#include "sysfs.c"
 #include "workqueue.c"
