@@ -38,12 +38,15 @@ duration() {
 	if (($1 < 60)); then printf '%ds' "$1"; else printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); fi
 }
 
-# The process group of the step in progress, for the trap below.
+# The process group of the step in progress and what shows its progress, for the trap below.
 STEP_GROUP=
+SHOWER=
 
 # A killed script must not leave its step running behind it: the step would go on
 # writing to a directory that the next run believes to be its own.
 stop_step() {
+	[[ -z $SHOWER ]] || kill "$SHOWER" 2>/dev/null || true
+	SHOWER=
 	if [[ -n $STEP_GROUP ]]; then
 		kill -KILL -- "-$STEP_GROUP" 2>/dev/null || true
 		STEP_GROUP=
@@ -58,7 +61,8 @@ trap 'exit 129' HUP
 # it is rewritten every second, in a log file it appears once a minute.
 show_progress() {
 	local log=$1 start=$2 tick=0 last
-	while sleep 1; do
+	# $$ is the script: when it is gone (SIGKILL), nobody is left to end this.
+	while sleep 1 && kill -0 $$ 2>/dev/null; do
 		tick=$((tick + 1))
 		if [[ -t 2 ]]; then
 			last=$(tail -n 1 "$log" 2>/dev/null | tr -d '\r\t' | cut -c 1-60) || last=
@@ -74,7 +78,7 @@ show_progress() {
 # progress and the time taken. Returns CMD's exit code; after a failure the end of the
 # log has been shown.
 step() {
-	local name=$1 text=$2 log start rc=0 shower
+	local name=$1 text=$2 log start rc=0
 	shift 2
 	log=$LOGS/$name.log
 	mkdir -p "$LOGS"
@@ -90,11 +94,12 @@ step() {
 		STEP_GROUP=$!
 		set +m
 		show_progress "$log" "$start" &
-		shower=$!
+		SHOWER=$!
 		wait "$STEP_GROUP" || rc=$?
 		STEP_GROUP=
-		kill "$shower" 2>/dev/null || true
-		wait "$shower" 2>/dev/null || true
+		kill "$SHOWER" 2>/dev/null || true
+		wait "$SHOWER" 2>/dev/null || true
+		SHOWER=
 		[[ ! -t 2 ]] || printf '\r\033[K' >&2
 	fi
 	if ((rc == 0)); then
@@ -124,12 +129,12 @@ retry() {
 # take_lock NAME: waits until no other run works on NAME; held until this script and
 # everything it started have ended.
 take_lock() {
-	local file=$CACHE/.lock-$1
+	local file=$CACHE/.lock-$1 fd
 	mkdir -p "$CACHE"
-	exec 9>"$file"
-	if ! flock -n 9; then
+	exec {fd}>"$file"
+	if ! flock -n "$fd"; then
 		say "==> another run is at work on the $1, waiting for it"
-		flock -w 3600 9 || die "the other run still holds $file after an hour"
+		flock -w 3600 "$fd" || die "the other run still holds $file after an hour"
 	fi
 }
 

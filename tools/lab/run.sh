@@ -224,14 +224,16 @@ l1_images() {
 }
 
 # runner_args SUITE NAME: sets RUN, the arguments of `vmlab run` or `shell` for the suite
-# file tests/scenarios/SUITE.json, with logs in build/logs/NAME.
+# file tests/scenarios/SUITE.json, with logs in build/logs/NAME/guests (what is beside that
+# directory belongs to whoever called).
 runner_args() {
-	local suite=$1 name=$2 release guest l1=() stock
+	local suite=$1 logs=$REPO/build/logs/$2/guests release guest l1=() stock
+	mkdir -p "$IMAGES"
 	release=$(lab_release)
 	# L1 always runs the stock kernel, also when the guests run the debug one.
 	stock=${release%-debug}
 	guest=$(guest_image "$release")
-	RUN=(--suite "$REPO/tests/scenarios/$suite.json" --logs "$REPO/build/logs/$name"
+	RUN=(--suite "$REPO/tests/scenarios/$suite.json" --logs "$logs"
 		--qemu-root "$ROOT" --kernel "$KERNELS/$release/vmlinuz" --image base="$guest")
 	if grep -q '"python"' "$REPO/tests/scenarios/$suite.json"; then
 		RUN+=(--image python="$(python_image "$release")")
@@ -246,6 +248,6 @@ runner_args() {
 	if [[ $release == *-debug && -z ${LAB_TIMEOUT_SCALE:-} ]]; then
 		export LAB_TIMEOUT_SCALE=4
 	fi
-	rm -rf "$REPO/build/logs/$name"
-	mkdir -p "$REPO/build/logs/$name"
+	rm -rf "$logs"
+	mkdir -p "$logs"
 }

@@ -201,9 +201,10 @@ fn trouble(l1: &L1, name: &str, qemu: &Qemu, what: &str) -> anyhow::Error {
 
 fn run_one(l1: &L1, job: &Job, name: &str, sink: &dyn Sink) -> Result<()> {
     let (mut command, work) = command(l1, job, name)?;
+    // The input stays open though nothing is ever said: at its end QEMU would close the port.
     command
         .args(["-chardev", "stdio,id=out,signal=off"])
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let started = Instant::now();
     let mut qemu = Qemu::start(command, l1.logs.join(format!("{name}-qemu.log")))?;
