@@ -9,8 +9,8 @@
 //! kernel_ext::attributes! {
 //!     /// Attributes of every device.
 //!     static DEVICE_ATTRIBUTES: Device<MyBus> = [
-//!         ro(c"id", |dev, out| emit!(out, "{}\n", dev.payload().id)),
-//!         rw(c"cpu", show_cpu, store_cpu).visible_if(|dev| dev.payload().movable),
+//!         Attribute::ro(c"id", |dev, out| emit!(out, "{}\n", dev.payload().id)),
+//!         Attribute::rw(c"cpu", show_cpu, store_cpu).visible_if(|dev| dev.payload().movable),
 //!     ];
 //! }
 //! ```
@@ -294,7 +294,7 @@ impl<O: Owner> Attribute<O> {
 /// function gets a C function of its own; it must be a function or a closure that captures nothing.
 impl<B: Bus> Attribute<BusType<B>> {
     /// A file that anyone may read.
-    pub const fn ro<S>(name: &'static CStr, _show: S) -> Self
+    pub const fn bus_ro<S>(name: &'static CStr, _show: S) -> Self
     where
         S: Fn(&BusType<B>, &mut Writer<'_>) -> Result + Copy + 'static,
     {
@@ -310,7 +310,7 @@ impl<B: Bus> Attribute<BusType<B>> {
     }
 
     /// A file that anyone may read and root may write.
-    pub const fn rw<S, W>(name: &'static CStr, _show: S, _store: W) -> Self
+    pub const fn bus_rw<S, W>(name: &'static CStr, _show: S, _store: W) -> Self
     where
         S: Fn(&BusType<B>, &mut Writer<'_>) -> Result + Copy + 'static,
         W: Fn(&BusType<B>, &[u8]) -> Result + Copy + 'static,
@@ -411,13 +411,13 @@ impl<O: HasAttributes> Attributes<O> {
 macro_rules! attributes {
     (@unit $name:ident) => { () };
     (@table $group:ident $(#[$meta:meta])* $vis:vis static $name:ident: $owner:ty = [
-        $($kind:ident($($arg:tt)*) $(.$with:ident($($with_arg:tt)*))*),* $(,)?
+        $($attribute:ident::$kind:ident($($arg:tt)*) $(.$with:ident($($with_arg:tt)*))*),* $(,)?
     ];) => {
         $(#[$meta])*
         $vis static $name: $crate::sysfs::Attributes<$owner> = {
             const N: usize = <[()]>::len(&[$($crate::attributes!(@unit $kind)),*]);
             static TABLE: [$crate::sysfs::Attribute<$owner>; N] = [
-                $($crate::sysfs::Attribute::<$owner>::$kind($($arg)*)
+                $($attribute::<$owner>::$kind($($arg)*)
                     $(.$with($($with_arg)*))*),*
             ];
             static LIST: $crate::sysfs::List<$owner, { N + 1 }> =
@@ -431,7 +431,7 @@ macro_rules! attributes {
 }
 
 /// Declares a static table of attributes of a bus: [`attributes!`](crate::attributes) for the owner
-/// [`BusType`].
+/// [`BusType`], with [`Attribute::bus_ro`] and [`Attribute::bus_rw`].
 #[macro_export]
 macro_rules! bus_attributes {
     ($($table:tt)*) => { $crate::attributes! { @table bus $($table)* } };
