@@ -224,15 +224,26 @@ unload_bus() {
 # load_balloon: the driver of the dynamic-memory device, bound. Leaves its directory in DEVICE.
 load_balloon() {
 	load_bus
+	DEVICE=$(balloon_device)
 	if ! is_loaded "$BALLOON_MODULE"; then
 		ERROR=$(modprobe "$BALLOON_MODULE" 2>&1) || fail "modprobe $BALLOON_MODULE: $ERROR"
+	elif [ "$STACK" = c ] && is_unbound "$DEVICE"; then
+		echo "$BALLOON_INSTANCE" >"$BUS/drivers/hv_balloon/bind" || fail "bind failed"
 	fi
-	DEVICE=$(balloon_device)
 	wait_for 20 is_bound "$DEVICE" || fail "no driver was bound to $DEVICE"
 }
 
+# unload_balloon: the driver gone, its channel closed. The C driver's module has no exit
+# and stays; it only lets go of the device.
 unload_balloon() {
 	is_loaded "$BALLOON_MODULE" || return 0
+	if [ "$STACK" = c ]; then
+		local dir
+		dir=$(balloon_device)
+		is_unbound "$dir" && return 0
+		echo "$BALLOON_INSTANCE" >"$BUS/drivers/hv_balloon/unbind" || fail "unbind failed"
+		return 0
+	fi
 	ERROR=$(rmmod "$BALLOON_MODULE" 2>&1) || fail "rmmod $BALLOON_MODULE: $ERROR"
 }
 

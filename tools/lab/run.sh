@@ -120,6 +120,7 @@ busybox_entries() {
 	# The kernel calls these by their full names.
 	echo "slink /sbin/modprobe /bin/busybox"
 	echo "slink /sbin/poweroff /bin/busybox"
+	echo "slink /usr/bin/env /bin/busybox"
 	# Before init opens its own; without it init has no console to complain on.
 	echo "nod /dev/console 600 5 1"
 	echo "nod /dev/null 666 1 3"

@@ -48,6 +48,12 @@ pub(crate) struct Choice {
     pub(crate) reason: String,
 }
 
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.accel, self.reason)
+    }
+}
+
 /// Looks at /dev/kvm unless the user decided.
 pub(crate) fn choose(wish: Wish) -> Choice {
     let (accel, reason) = match wish {

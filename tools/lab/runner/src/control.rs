@@ -17,6 +17,7 @@ use anyhow::{bail, Context, Result};
 use serde_json::json;
 
 use crate::event::Outcome;
+use crate::plan::Job;
 use crate::qmp::Qmp;
 
 /// One line of the guest.
@@ -74,7 +75,7 @@ pub(crate) enum Request {
 /// # Errors
 ///
 /// What to tell the guest after `err`.
-pub(crate) fn host(command: &str, qmp: &mut Qmp, work: &Path, release: &str) -> Result<Request> {
+pub(crate) fn host(command: &str, qmp: &mut Qmp, work: &Path, job: &Job) -> Result<Request> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let answer = match words.as_slice() {
         ["balloon", mib] => {
@@ -113,8 +114,7 @@ pub(crate) fn host(command: &str, qmp: &mut Qmp, work: &Path, release: &str) -> 
             String::new()
         }
         ["expect", stage] => return Ok(Request::Expect((*stage).to_owned())),
-        ["release?"] => release.to_owned(),
-        ["log", ..] => String::new(),
+        ["acceleration?"] => job.acceleration.clone(),
         _ => bail!("the host knows no `{command}`"),
     };
     Ok(Request::Answer(answer))

@@ -131,7 +131,7 @@ fn parse_image(text: &str) -> Result<(String, PathBuf), String> {
 
 impl RunArgs {
     /// Reads the suite and makes the job that a runner anywhere can carry out.
-    fn job(&self) -> Result<Job> {
+    fn job(&self, choice: &accel::Choice) -> Result<Job> {
         let suite = Suite::read(&self.suite)?.select(&self.test)?;
         let job = Job {
             suite,
@@ -139,6 +139,7 @@ impl RunArgs {
             qemu_root: self.qemu_root.clone(),
             kernel: self.kernel.clone(),
             images: self.images.iter().cloned().collect(),
+            acceleration: choice.to_string(),
             timeout_scale: self.timeout_scale,
             interactive: false,
         };
@@ -162,8 +163,8 @@ impl RunArgs {
 
 /// Runs a suite and prints it; true when nothing failed.
 fn run(args: &RunArgs) -> Result<bool> {
-    let job = args.job()?;
     let choice = accel::choose(args.accel);
+    let job = args.job(&choice)?;
     std::fs::create_dir_all(&args.logs)
         .with_context(|| format!("cannot make {}", args.logs.display()))?;
     let printer = report::Printer::new(&job, args.format == Format::Plain, &args.logs);
@@ -195,7 +196,7 @@ fn dispatch() -> Result<bool> {
     match cli.command {
         Command::Accel { accel } => {
             let choice = accel::choose(accel);
-            println!("{}: {}", choice.accel, choice.reason);
+            println!("{choice}");
             Ok(true)
         }
         Command::Image(args) => {
@@ -205,10 +206,10 @@ fn dispatch() -> Result<bool> {
         Command::Run(args) => run(&args),
         Command::Shell(args) => {
             let choice = accel::choose(args.accel);
-            eprintln!("acceleration: {}: {}", choice.accel, choice.reason);
+            eprintln!("acceleration: {choice}");
             std::fs::create_dir_all(&args.logs)
                 .with_context(|| format!("cannot make {}", args.logs.display()))?;
-            let mut job = args.job()?;
+            let mut job = args.job(&choice)?;
             job.interactive = true;
             match choice.accel {
                 Accel::Direct => shell::run_on_terminal(&job, &args.logs.join("work"))?,

@@ -102,12 +102,14 @@ pub(crate) fn run(l1: &L1, job: &Job, count: usize, sink: &dyn Sink) -> Result<(
             .map(|(i, part)| scope.spawn(move || run_one(l1, part, &format!("l1-{}", i + 1), sink)))
             .collect();
         // Each lab reports its own guests; the first error speaks for all.
-        labs.into_iter().fold(Ok(()), |so_far, lab| {
+        let mut all = Ok(());
+        for lab in labs {
             let end = lab
                 .join()
                 .unwrap_or_else(|_| bail!("a lab's thread panicked"));
-            so_far.and(end)
-        })
+            all = all.and(end);
+        }
+        all
     })
 }
 

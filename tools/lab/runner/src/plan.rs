@@ -207,6 +207,8 @@ pub(crate) struct Job {
     pub(crate) kernel: PathBuf,
     /// Initial RAM disk parts by name.
     pub(crate) images: BTreeMap<String, PathBuf>,
+    /// How guests are run, for people.
+    pub(crate) acceleration: String,
     /// Multiplies every time-out.
     pub(crate) timeout_scale: f64,
     /// One guest with a person at its console.

@@ -149,7 +149,6 @@ struct Boot<'a, 'b> {
     guest: Guest,
     phase: Phase,
     deadline: Instant,
-    release: String,
 }
 
 /// Whether the guest is still wanted.
@@ -182,7 +181,6 @@ fn run_boot<'a>(
         guest,
         phase: Phase::Booting,
         deadline,
-        release: String::new(),
     };
     while boot.step()? == Go::On {}
     boot.guest.qemu.kill();
@@ -304,7 +302,6 @@ impl Boot<'_, '_> {
     }
 
     fn hello(&mut self, release: &str) -> Result<Go> {
-        self.release = release.to_owned();
         match &self.phase {
             Phase::Booting => {
                 self.sink.send(Event::Up {
@@ -349,7 +346,7 @@ impl Boot<'_, '_> {
     }
 
     fn host(&mut self, command: &str) -> Result<Go> {
-        let answer = control::host(command, &mut self.guest.qmp, self.work, &self.release);
+        let answer = control::host(command, &mut self.guest.qmp, self.work, self.job);
         let reply = match answer {
             Ok(Request::Answer(text)) if text.is_empty() => "ok".to_owned(),
             Ok(Request::Answer(text)) => format!("ok {text}"),
