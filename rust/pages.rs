@@ -46,6 +46,11 @@ pub fn leaked_pages() -> u64 {
     LEAKED.load(Relaxed)
 }
 
+/// Counts pages that somebody else in this crate abandoned.
+pub(crate) fn count_leaked(pages: u64) {
+    LEAKED.fetch_add(pages, Relaxed);
+}
+
 /// One zeroed page of the kernel's direct map, meant to be shared with the host.
 ///
 /// # Invariants

@@ -21,11 +21,9 @@
 #include <linux/mman.h>
 #include <linux/mod_devicetable.h>
 #include <linux/notifier.h>
-#include <linux/page_reporting.h>
 #include <linux/panic_notifier.h>
 #include <linux/percpu.h>
 #include <linux/platform_device.h>
-#include <linux/ratelimit.h>
 #include <linux/rcupdate.h>
 #include <linux/reboot.h>
 #include <linux/smp.h>
@@ -68,7 +66,7 @@ const int RUST_CONST_HELPER_WORK_CPU_UNBOUND = WORK_CPU_UNBOUND;
 const int RUST_CONST_HELPER_CPUHP_AP_ONLINE_DYN = CPUHP_AP_ONLINE_DYN;
 const int RUST_CONST_HELPER_NUMA_NO_NODE = NUMA_NO_NODE;
 const int RUST_CONST_HELPER_NOTIFY_DONE = NOTIFY_DONE;
-const u32 RUST_CONST_HELPER_MHP_MERGE_RESOURCE = MHP_MERGE_RESOURCE;
+const int RUST_CONST_HELPER_MHP_MERGE_RESOURCE = MHP_MERGE_RESOURCE;
 const u64 RUST_CONST_HELPER_MEM_ONLINE = MEM_ONLINE;
 const u64 RUST_CONST_HELPER_MEM_OFFLINE = MEM_OFFLINE;
 const u64 RUST_CONST_HELPER_MEM_CANCEL_ONLINE = MEM_CANCEL_ONLINE;

@@ -10,6 +10,7 @@
 #include "device.c"
 #include "hyperv.c"
 #include "lock.c"
+#include "memory.c"
 #include "pages.c"
 #include "sync.c"
 #include "sysfs.c"
