@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox
+# shellcheck shell=busybox disable=SC2034
 #
 # What guest cases are written with: results, assertions, the host, the bus.
 # A case is a script that is sourced after this file; it ends by running out, by fail or
@@ -12,12 +12,9 @@ BALLOON_INSTANCE=5be7cd8f-9b5a-4a5f-8d2c-6a3d1a0e4b11
 BUS=/sys/bus/vmbus
 DEBUG=/sys/kernel/debug
 
-# Names of the two modules of each stack.
-if [ "$STACK" = rust ]; then
-	BUS_MODULE=vmbus BALLOON_MODULE=vmbus_balloon
-else
-	BUS_MODULE='' BALLOON_MODULE=hv_balloon
-fi
+# The driver of that device.
+BALLOON_MODULE=vmbus_balloon
+[ "$STACK" = rust ] || BALLOON_MODULE=hv_balloon
 
 FAILURE=''
 # Extended regular expression of kernel messages that this case provokes on purpose.
@@ -170,6 +167,7 @@ host() {
 	local word=''
 	ANSWER=''
 	echo "host $*" >&3
+	# shellcheck disable=SC3045 # busybox has it
 	if ! read -r -t 60 word ANSWER <&3; then
 		ANSWER="no answer from the host"
 		return 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # A device that appears says so in a uevent whose MODALIAS names its driver's module.
 

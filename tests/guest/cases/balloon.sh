@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # The host takes half of the guest's memory through the bus and gives it back. Memory is
 # counted by the guest, the way there is logged by QEMU.

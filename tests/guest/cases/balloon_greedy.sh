@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # The host wants more than the guest can live without: the driver gives what is above its
 # floor, the guest stays well, and everything comes back.

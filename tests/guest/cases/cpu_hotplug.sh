@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # CPUs leave and come back. The ones that the host's messages or a channel depend on stay:
 # protocol 4.0 can't move a channel. The bus works through it all.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # make demo: loads the stack, has the host change the guest's memory through the bus, and
 # shows what is on the bus. Every line is for a person.
@@ -42,7 +42,7 @@ row "VMBus version" "$version"
 say ""
 for dir in "$BUS"/devices/*; do
 	relid=$(relid_of "$dir")
-	row device "$(basename "$dir")"
+	row instance "$(basename "$dir")"
 	row "  class" "$(tr -d '{}' <"$dir/class_id")"
 	driver=$(driver_of "$dir")
 	row "  driver" "${driver:-none}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # Opening the channel and talking on it: counters of both directions move. The balloon
 # negotiates version and capabilities when it is bound: two packets each way at least.

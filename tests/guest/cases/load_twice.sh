@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # A second insmod while the bus is ours is refused in one line and harms nothing.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # The bus comes up: version, connection, number of CPUs.
 

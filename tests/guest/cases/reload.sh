@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # The whole stack leaves and comes back fifty times, each time with the device's channel
 # open in between. With the C stack only the driver can (its bus is built in).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # The same module under another name: the kernel can't refuse it by name, so we have to. It
 # must not disturb the first one's connection.

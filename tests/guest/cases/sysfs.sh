@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # Every attribute of the C driver's ABI is there and reads in the documented form
 # (Documentation/ABI/stable/sysfs-bus-vmbus and drivers/hv/vmbus_drv.c, which has more).

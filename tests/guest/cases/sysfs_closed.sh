@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=busybox disable=SC2154
+# shellcheck shell=busybox disable=SC2034,SC2154
 #
 # Attributes of a device without a driver: its channel is not open, so nothing about its
 # rings can be read, and reading says so instead of showing old or foreign memory.
