@@ -336,6 +336,14 @@ impl<B: Bus> Drop for Registration<B> {
             }
         }
 
+        if polls != 0 {
+            // Someone else was the last. The count goes down as the last thing that the callback
+            // does; this waits until the few instructions behind it have run.
+            //
+            // SAFETY: May sleep here.
+            unsafe { hv_bindings::synchronize_rcu_tasks() };
+        }
+
         this.state.store(CLAIMED, Release);
         // SAFETY: The existence of `self` says that it is registered; with no device and no
         // driver left, no callback runs.

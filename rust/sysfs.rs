@@ -55,8 +55,11 @@ const READ_ONLY: u16 = 0o444;
 const READ_WRITE: u16 = 0o644;
 /// Mode of a file that only root may write, and no one read.
 const WRITE_ONLY: u16 = 0o200;
+/// What sysfs allows.
+const MODE_MASK: u16 = 0o664;
 
-/// The text of an attribute, as it is being read: at most one page, what is more is cut off.
+/// The text of an attribute, as it is being read: at most a page less one
+/// byte, what is more is cut off.
 pub struct Writer<'a> {
     page: &'a mut [u8],
     len: usize,
@@ -99,7 +102,7 @@ impl Write for Writer<'_> {
 /// Appends formatted text to a [`Writer`]: `emit!(out, "{}\n", value)`, a `Result`.
 #[macro_export]
 macro_rules! emit {
-    ($out:expr, $($f:tt)*) => { $out.emit(::kernel::prelude::fmt!($($f)*)) };
+    ($out:expr, $($f:tt)*) => { $out.emit(::core::format_args!($($f)*)) };
 }
 
 /// What was written to an attribute, as text without surrounding white space.
@@ -234,8 +237,9 @@ impl<O: HasAttributes> Attribute<O> {
         self
     }
 
-    /// Sets the permissions, instead of what anyone may read and root may write.
+    /// Sets the permissions: read and write bits, but not for others to write.
     pub const fn mode(mut self, mode: u16) -> Self {
+        assert!(mode & !MODE_MASK == 0, "what sysfs takes no attribute with");
         self.raw.attr.mode = mode;
         self
     }
@@ -442,14 +446,15 @@ macro_rules! bus_attributes {
 /// `buf` is a page that sysfs gave a function of an attribute to fill.
 unsafe fn fill(buf: *mut ffi::c_char, f: impl FnOnce(&mut Writer<'_>) -> Result) -> isize {
     let mut out = Writer {
+        // Less than a page: sysfs takes a full one for an overrun.
+        //
         // SAFETY: By the safety requirement; sysfs hands out zeroed pages.
-        page: unsafe { slice::from_raw_parts_mut(buf.cast(), PAGE_SIZE) },
+        page: unsafe { slice::from_raw_parts_mut(buf.cast(), PAGE_SIZE - 1) },
         len: 0,
     };
 
     match f(&mut out) {
-        // sysfs wants less than a page: a full one would look like an overrun.
-        Ok(()) => out.len.min(PAGE_SIZE - 1) as isize,
+        Ok(()) => out.len as isize,
         Err(e) => e.to_errno() as isize,
     }
 }
@@ -470,13 +475,16 @@ pub(crate) fn store_result(count: usize, f: impl FnOnce() -> Result) -> isize {
     }
 }
 
+/// # Safety
+///
+/// Only for sysfs, for an attribute of one of our tables.
 unsafe extern "C" fn show_callback<O: Owner>(
     owner: *mut O::RawOwner,
     attr: *mut O::RawAttribute,
     buf: *mut ffi::c_char,
 ) -> isize {
-    // SAFETY: By the safety requirement of `Owner`, `attr` is in one of our tables, and `owner`
-    // and `buf` are what sysfs calls its functions with.
+    // SAFETY: By the safety requirement `attr` is in one of our tables, which by that of `Owner`
+    // belongs to owners of this type; `owner` and `buf` are what sysfs calls its functions with.
     unsafe {
         let target = O::from_raw(owner);
         let show = (*attr.cast::<Attribute<O>>()).show;
@@ -485,6 +493,9 @@ unsafe extern "C" fn show_callback<O: Owner>(
     }
 }
 
+/// # Safety
+///
+/// As [`show_callback`].
 unsafe extern "C" fn store_callback<O: Owner>(
     owner: *mut O::RawOwner,
     attr: *mut O::RawAttribute,
@@ -501,13 +512,16 @@ unsafe extern "C" fn store_callback<O: Owner>(
     }
 }
 
+/// # Safety
+///
+/// As [`show_callback`], for the kobject of an owner that is being added.
 unsafe extern "C" fn visible_callback<O: Owner>(
     kobj: *mut bindings::kobject,
     attr: *mut bindings::attribute,
     _index: ffi::c_int,
 ) -> u16 {
-    // SAFETY: By the safety requirement of `Owner`, `attr` is in one of our tables, which is being
-    // added to the owner that `kobj` is part of.
+    // SAFETY: By the safety requirement `attr` is in one of our tables, which by that of `Owner`
+    // is being added to an owner of this type, the one that `kobj` is part of.
     unsafe {
         let attr = &*attr.cast::<Attribute<O>>();
 
@@ -526,6 +540,9 @@ const fn function<F: Copy>() -> &'static F {
     unsafe { NonNull::<F>::dangling().as_ref() }
 }
 
+/// # Safety
+///
+/// Only for sysfs, for an attribute that was made with a value of type `S`.
 unsafe extern "C" fn bus_show_callback<B, S>(
     _bus: *const bindings::bus_type,
     buf: *mut ffi::c_char,
@@ -538,6 +555,9 @@ where
     unsafe { fill(buf, |out| function::<S>()(B::bus_type(), out)) }
 }
 
+/// # Safety
+///
+/// Only for sysfs, for an attribute that was made with a value of type `W`.
 unsafe extern "C" fn bus_store_callback<B, W>(
     _bus: *const bindings::bus_type,
     buf: *const ffi::c_char,

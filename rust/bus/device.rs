@@ -113,23 +113,18 @@ impl<B: Bus, Ctx: DeviceContext> Device<B, Ctx> {
         if !unsafe { hv_bindings::device_trylock(dev.cast()) } {
             return Err(EBUSY);
         }
-        // SAFETY: The device lock is held: the driver can't change, nor be unregistered.
+        // SAFETY: The device lock is held: the driver can't change, nor be unregistered, and its
+        // name is a C string.
         let name = unsafe {
-            (*dev)
-                .driver
-                .as_ref()
-                .map(|drv| CStr::from_char_ptr(drv.name).to_bytes_with_nul())
+            let drv = (*dev).driver;
+
+            (!drv.is_null()).then(|| CStr::from_char_ptr((*drv).name))
         };
-        let name = name
-            .map(|name| CStr::from_bytes_with_nul(name).map_err(|_| EINVAL))
-            .transpose()
-            .and_then(|name| {
-                name.map(|name| CString::try_from(name).map_err(Error::from))
-                    .transpose()
-            });
+        // Copied, because the module of the driver may be gone once the lock is released.
+        let name = name.map(CString::try_from).transpose();
         // SAFETY: We hold the lock.
         unsafe { hv_bindings::device_unlock(dev.cast()) };
-        name
+        Ok(name?)
     }
 }
 

@@ -369,19 +369,38 @@ pub(super) fn shutdown<B: Bus>(dev: &Device<B, Core<'_>>) {
     unsafe { with_driver::<B, _>(dev.as_raw(), |dev, ops| (ops.shutdown)(dev)) };
 }
 
-pub(super) extern "C" fn suspend_callback<B: Bus>(dev: *mut bindings::device) -> ffi::c_int {
-    // SAFETY: Hibernation holds the device lock over its phases, or (with interrupts off) has
-    // disabled probing; as for `shutdown`, a device that has a driver is bound to it.
-    let ret = unsafe { with_driver::<B, _>(dev, |dev, ops| (ops.suspend)(dev)) };
+/// As [`with_driver`], taking the device lock; `EBUSY` if someone holds it.
+///
+/// # Safety
+///
+/// `dev` is a device of bus `B`, kept alive.
+unsafe fn lock_with_driver<B: Bus>(
+    dev: *mut bindings::device,
+    f: impl FnOnce(&Device<B, CoreInternal<'_>>, &Ops<B>) -> Result,
+) -> Result {
+    // SAFETY: By the safety requirement.
+    if !unsafe { hv_bindings::device_trylock(dev.cast()) } {
+        return Err(EBUSY);
+    }
+    // SAFETY: The lock is held; nothing is being probed, so a device that has a driver is bound.
+    let ret = unsafe { with_driver(dev, f) };
+    // SAFETY: We hold the lock.
+    unsafe { hv_bindings::device_unlock(dev.cast()) };
+    ret.unwrap_or(Ok(()))
+}
 
-    from_result(|| ret.unwrap_or(Ok(())).map(|()| 0))
+// The driver core takes no device lock for these phases of hibernation. User space is frozen and
+// probing is off by then; whoever holds the lock all the same (a device that the other side has
+// just withdrawn) is in the middle of something that can't be frozen.
+
+pub(super) extern "C" fn suspend_callback<B: Bus>(dev: *mut bindings::device) -> ffi::c_int {
+    // SAFETY: Called for a device of our bus.
+    from_result(|| unsafe { lock_with_driver::<B>(dev, |dev, ops| (ops.suspend)(dev)).map(|()| 0) })
 }
 
 pub(super) extern "C" fn resume_callback<B: Bus>(dev: *mut bindings::device) -> ffi::c_int {
-    // SAFETY: As for `suspend_callback`.
-    let ret = unsafe { with_driver::<B, _>(dev, |dev, ops| (ops.resume)(dev)) };
-
-    from_result(|| ret.unwrap_or(Ok(())).map(|()| 0))
+    // SAFETY: Called for a device of our bus.
+    from_result(|| unsafe { lock_with_driver::<B>(dev, |dev, ops| (ops.resume)(dev)).map(|()| 0) })
 }
 
 /// The attributes of all drivers of a bus: `new_id` and `remove_id`.

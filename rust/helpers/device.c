@@ -3,6 +3,7 @@
 #include <linux/device.h>
 #include <linux/kobject.h>
 #include <linux/platform_device.h>
+#include <linux/rcupdate.h>
 
 int hv_helper_device_match_driver_override(struct device *dev,
 					   const struct device_driver *drv);
@@ -44,4 +45,11 @@ bool hv_helper_bus_name_taken(const char *name)
 		return false;
 	kobject_put(found);
 	return true;
+}
+
+/* A macro where no task is ever preempted. */
+void hv_helper_synchronize_rcu_tasks(void);
+void hv_helper_synchronize_rcu_tasks(void)
+{
+	synchronize_rcu_tasks();
 }
