@@ -9,9 +9,10 @@
 //! registers and hypercalls exist; without it nothing here touches them, so that asking is safe on
 //! any machine.
 
-use core::fmt;
-
-use kernel::prelude::*;
+use kernel::{
+    fmt,
+    prelude::*, //
+};
 
 mod handler;
 mod hypercall;

@@ -2,6 +2,7 @@
 
 //! What the `kernel` crate lacks, one safe abstraction a subsystem.
 
+pub mod acpi;
 pub mod barrier;
 pub mod bus;
 pub mod cpuhp;

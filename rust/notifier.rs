@@ -27,6 +27,11 @@ struct Block<T> {
     handler: T,
 }
 
+// SAFETY: The C part belongs to its chain, which locks itself; the handler is `Send`.
+unsafe impl<T: Send> Send for Block<T> {}
+// SAFETY: As above; all that a shared block gives out is the handler, which is `Sync`.
+unsafe impl<T: Sync> Sync for Block<T> {}
+
 /// What a chain calls.
 trait Call: Send + Sync + 'static {
     /// # Safety

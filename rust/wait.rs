@@ -5,12 +5,10 @@
 //! C header: [`include/linux/completion.h`](srctree/include/linux/completion.h). The kernel crate's
 //! own `Completion` can only wait without a time-out.
 
-use core::{
-    fmt,
-    time::Duration, //
-};
+use core::time::Duration;
 
 use kernel::{
+    fmt,
     prelude::*,
     types::Opaque, //
 };

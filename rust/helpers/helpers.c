@@ -5,6 +5,7 @@
  * One file a subsystem, sorted.
  */
 
+#include "acpi.c"
 #include "barrier.c"
 #include "cpu.c"
 #include "device.c"

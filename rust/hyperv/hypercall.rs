@@ -2,12 +2,12 @@
 
 //! The two hypercalls of a VMBus client: post a message, signal an event.
 
-use core::{
-    fmt,
-    mem::offset_of, //
-};
+use core::mem::offset_of;
 
-use kernel::prelude::*;
+use kernel::{
+    fmt,
+    prelude::*, //
+};
 
 use super::Hypervisor;
 

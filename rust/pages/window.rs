@@ -2,12 +2,10 @@
 
 //! Bounded access to memory that somebody else may write at any time.
 
-use core::{
-    fmt,
-    marker::PhantomData, //
-};
+use core::marker::PhantomData;
 
 use kernel::{
+    fmt,
     prelude::*,
     sync::atomic::{
         Atomic,
