@@ -207,11 +207,20 @@ unsafe impl<B: Bus> Sync for Device<B> {}
 // SAFETY: As for `Device<B>`: the context is no data.
 unsafe impl<B: Bus> Sync for Device<B, Bound> {}
 
-// SAFETY: A `Device` is, and starts with, a `struct device`, whose kobject is what is returned.
-unsafe impl<B: Bus, Ctx: DeviceContext> sysfs::Parent for Device<B, Ctx> {
+// SAFETY: The kobject of a device is part of it. While it is bound it is in sysfs: removing it
+// unbinds it first.
+unsafe impl<B: Bus> sysfs::Parent for Device<B, Bound> {
     fn kobject(&self) -> *mut bindings::kobject {
         // SAFETY: Only computes the address of a field of a valid device.
         unsafe { &raw mut (*self.as_raw()).kobj }
+    }
+}
+
+// SAFETY: By the type invariant it is in sysfs, and only its drop removes it.
+unsafe impl<B: Bus> sysfs::Parent for Added<B> {
+    fn kobject(&self) -> *mut bindings::kobject {
+        // SAFETY: Only computes the address of a field of a valid device.
+        unsafe { &raw mut (*self.0.as_raw()).kobj }
     }
 }
 
@@ -256,7 +265,7 @@ impl<B: Bus> Added<B> {
     ///
     /// # Errors
     ///
-    /// - `EEXIST`: `parent` has a device of this name (the kernel also logs this).
+    /// - `EEXIST`: the bus has a device of this name.
     /// - `ENOMEM`: no memory.
     /// - Whatever `payload` fails with.
     ///
@@ -314,6 +323,22 @@ impl<B: Bus> Added<B> {
                 ptr::from_ref(&name).cast::<ffi::c_void>(),
             )
         })?;
+        // Such a name fails in `device_add()` as well, but only after sysfs has dumped the stack.
+        //
+        // SAFETY: The bus is registered, as `_bus` shows; `device_match_name` takes a C string.
+        let clash = unsafe {
+            bindings::bus_find_device(
+                bus.as_raw(),
+                ptr::null_mut(),
+                this.name().as_char_ptr().cast(),
+                Some(bindings::device_match_name),
+            )
+        };
+        if !clash.is_null() {
+            // SAFETY: The reference that it was found with.
+            unsafe { bindings::put_device(clash) };
+            return Err(EEXIST);
+        }
         // SAFETY: `dev` is initialised, has a name, a bus that is registered as `_bus` shows, and
         // a release function. If it fails the device isn't added and only needs to be put.
         to_result(unsafe { bindings::device_add(dev) })?;

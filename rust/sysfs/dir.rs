@@ -15,28 +15,36 @@ use kernel::{
     bindings,
     device::{
         self,
-        DeviceContext, //
+        Bound, //
     },
     error::to_result,
     ffi,
     fmt,
     prelude::*,
+    str::CString,
     sync::Arc,
     types::Opaque, //
 };
 
-/// Something in sysfs that directories can be put in.
+/// Something in sysfs that directories can be put in, and that can't leave sysfs meanwhile: the
+/// owner of a device or directory, or a device that is known to be bound to a driver.
 ///
 /// # Safety
 ///
-/// `kobject` returns a valid, initialised kobject, which lives at least as long as `self`.
+/// `kobject` returns a valid kobject that is in sysfs, and isn't deleted before the borrow of
+/// `self` ends. (The kernel doesn't synchronise adding to a kobject with its removal.)
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` could be removed from sysfs while a directory is added to it",
+    note = "the owner of the device (`Added`) or a bound device (`Device<.., Bound>`) can't"
+)]
 pub unsafe trait Parent {
     /// The C `struct kobject`.
     fn kobject(&self) -> *mut bindings::kobject;
 }
 
 // SAFETY: A device of the kernel crate is a valid `struct device`, whose kobject is part of it.
-unsafe impl<Ctx: DeviceContext> Parent for device::Device<Ctx> {
+// While it is bound it is in sysfs: removing it unbinds it first.
+unsafe impl Parent for device::Device<Bound> {
     fn kobject(&self) -> *mut bindings::kobject {
         let dev = ptr::from_ref(self).cast_mut().cast::<bindings::device>();
 
@@ -98,8 +106,8 @@ impl<T: Send + Sync + 'static> Dir<T> {
     ///
     /// # Errors
     ///
-    /// - `EEXIST`: there is a file or directory of this name (the kernel also logs this).
-    /// - `ENOENT`: `parent` is not in sysfs any more.
+    /// - `EEXIST`: there is a file or directory of this name.
+    /// - `ENOENT`: what `parent` is in has been removed.
     /// - `ENOMEM`: no memory.
     pub fn new(
         parent: &impl Parent,
@@ -107,6 +115,12 @@ impl<T: Send + Sync + 'static> Dir<T> {
         attributes: Option<&'static Attributes<Self>>,
         data: Arc<T>,
     ) -> Result<Self> {
+        let name = CString::try_from_fmt(name)?;
+        // SAFETY: By the requirement of `Parent`; `name` is a C string.
+        if unsafe { hv_bindings::sysfs_has_entry(parent.kobject().cast(), name.as_char_ptr()) } {
+            return Err(EEXIST);
+        }
+
         let inner = KBox::new(
             Inner {
                 kobj: Opaque::zeroed(),
@@ -118,15 +132,15 @@ impl<T: Send + Sync + 'static> Dir<T> {
         let inner = NonNull::from(KBox::leak(inner));
         let kobj = inner.as_ptr().cast::<bindings::kobject>();
 
-        // SAFETY: `kobj` is zeroed memory, `parent` is valid, and takes a reference of its own;
-        // `%pA` takes a pointer to `fmt::Arguments`. Even if it fails, there is a reference to put.
+        // SAFETY: `kobj` is zeroed memory; `parent` is valid and stays in sysfs, and gets a
+        // reference; `%s` takes a C string. Even if it fails, there is a reference to put.
         let added = to_result(unsafe {
             bindings::kobject_init_and_add(
                 kobj,
                 &KOBJ_TYPE.0,
                 parent.kobject(),
-                c"%pA".as_char_ptr(),
-                ptr::from_ref(&name).cast::<ffi::c_void>(),
+                c"%s".as_char_ptr(),
+                name.as_char_ptr(),
             )
         });
         if let Err(e) = added {
@@ -163,7 +177,8 @@ impl Dir<()> {
     }
 }
 
-// SAFETY: The kobject is valid as long as we own a reference to it.
+// SAFETY: By the type invariant the kobject was added, and only our drop deletes it. If its parent
+// is gone the directory is too, but the kobject isn't deleted, and adding to it fails cleanly.
 unsafe impl<T: Send + Sync + 'static> Parent for Dir<T> {
     fn kobject(&self) -> *mut bindings::kobject {
         self.inner.as_ptr().cast()

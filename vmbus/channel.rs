@@ -1,0 +1,618 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Channels as drivers use them.
+//!
+//! A channel is a value whose type says what can be done with it. [`Offered`]: it can be opened.
+//! [`Open`]: packets travel; dropping it closes the channel and gives the [`Offered`] back to the
+//! device. What both sides of an open channel share, and what handlers get to see, is the
+//! [`Channel`].
+
+use core::ops::Deref;
+
+use kernel::{
+    impl_has_work, new_work,
+    prelude::*,
+    sync::{Arc, ArcBorrow},
+    workqueue::{Work, WorkItem},
+};
+use kernel_ext::{
+    lock::{IrqLock, TryCell},
+    new_irq_lock,
+    workqueue::cancel_sync,
+};
+use vmbus_wire::{
+    message::{guest, Offer, OpenChannel, USER_DATA_BYTES},
+    packet::{OutPacket, Packet},
+    ring::{InRing, OutRing, RingError},
+    Status,
+};
+
+use crate::{
+    control::{Answer, Key, Outcome},
+    channel_core::{ChannelCore, ChannelStats},
+    gpadl::{Gpadl, Teardown},
+    ring::{self, Memory, RingSizes},
+};
+
+/// Milliseconds to wait for the host to open a channel.
+const OPEN_WAIT_MS: u32 = 20_000;
+
+/// Packets handled before the worker lets others run.
+const PACKETS_PER_TURN: usize = 256;
+
+/// What a driver does when something happens on its channel.
+///
+/// Called by the channel, never by the driver itself.
+pub trait Handler: Send + Sync {
+    /// The host sent a packet. Process context, one at a time and in order; may sleep.
+    ///
+    /// `packet` lies in private memory and was checked; the payload's meaning wasn't.
+    fn packet(&self, channel: &Channel, packet: Packet<'_>);
+
+    /// A packet found the ring full before, and there may be room now. Process context.
+    fn writable(&self, channel: &Channel) {
+        let _ = channel;
+    }
+
+    /// The host broke the protocol in a way that ends the channel; the device is about to be
+    /// removed. Process context.
+    fn failed(&self, channel: &Channel) {
+        let _ = channel;
+    }
+
+    /// Requests that wait for a completion, for debugfs.
+    fn pending(&self) -> usize {
+        0
+    }
+}
+
+/// How a driver wants its channel.
+pub struct OpenConfig {
+    /// Sizes of the rings.
+    pub rings: RingSizes,
+    /// Bytes of the largest packet that the host may send, descriptor included. A larger one breaks
+    /// the protocol.
+    pub max_packet_bytes: usize,
+    /// Bytes for the other side; for pipes the first four are the pipe mode.
+    pub user_data: [u8; USER_DATA_BYTES],
+}
+
+impl OpenConfig {
+    /// Rings of `ring_bytes` each way, packets of at most `max_packet_bytes`, no user data.
+    pub const fn new(ring_bytes: usize, max_packet_bytes: usize) -> Self {
+        Self {
+            rings: RingSizes::both(ring_bytes),
+            max_packet_bytes,
+            user_data: [0; USER_DATA_BYTES],
+        }
+    }
+}
+
+/// Why a channel couldn't be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The host has withdrawn it.
+    Rescinded,
+    /// The host didn't answer.
+    TimedOut,
+    /// The host refused.
+    Refused(Status),
+    /// Something on this side: no memory, sizes that make no sense, no way to post a message.
+    Local(Error),
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        OpenError::Local(error)
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Error {
+        match error {
+            OpenError::Rescinded => ENODEV,
+            OpenError::TimedOut => ETIMEDOUT,
+            OpenError::Refused(_) => EIO,
+            OpenError::Local(error) => error,
+        }
+    }
+}
+
+/// Why a packet wasn't sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// No room; [`Handler::writable`] will be called.
+    Full,
+    /// The packet never fits in this ring.
+    TooBig,
+    /// The channel is closed, rescinded or broken.
+    Gone,
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Error {
+        match error {
+            SendError::Full => EAGAIN,
+            SendError::TooBig => EMSGSIZE,
+            SendError::Gone => ENODEV,
+        }
+    }
+}
+
+/// The right to open a channel. There is one a channel.
+pub struct Offered {
+    core: Arc<ChannelCore>,
+}
+
+impl Offered {
+    /// Takes the right to a channel.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while somebody has it, `ENODEV` when the host has withdrawn it.
+    pub(crate) fn claim(core: &Arc<ChannelCore>) -> Result<Self> {
+        if core.is_rescinded() {
+            return Err(ENODEV);
+        }
+        if !core.claim() {
+            return Err(EBUSY);
+        }
+        Ok(Self { core: core.clone() })
+    }
+
+    /// What the host said of the channel.
+    pub fn offer(&self) -> &Offer {
+        &self.core.offer
+    }
+
+    /// Opens the channel. Process context; waits for the host for a bounded time.
+    ///
+    /// `handler` may be called before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; the channel can be claimed and opened again.
+    pub fn open(
+        self,
+        config: &OpenConfig,
+        handler: Arc<dyn Handler>,
+    ) -> core::result::Result<Open, OpenError> {
+        let core = self.core.clone();
+        let (pages, out, input, in_page) = ring::allocate(config.rings)?;
+        let mut buffer = KVVec::new();
+        buffer.resize(config.max_packet_bytes, 0, GFP_KERNEL).map_err(Error::from)?;
+        let out = OutRing::new(out).map_err(|_| EINVAL)?;
+        let input = InRing::new(input).map_err(|_| EINVAL)?;
+        let gpadl = Gpadl::create(&core, pages)?;
+        let (own_core, gpadl_id, rings) = (core.clone(), gpadl.id(), config.rings);
+        let channel = Arc::pin_init(
+            pin_init!(Channel {
+                core: own_core,
+                rings,
+                gpadl: gpadl_id,
+                out <- new_irq_lock!(
+                    Outgoing {
+                        ring: out,
+                        state: OutState::Ready,
+                    },
+                    "vmbus_out"
+                ),
+                input: TryCell::new(Incoming {
+                    ring: input,
+                    buffer,
+                    broken: false,
+                }),
+                handler,
+                work <- new_work!("vmbus_channel"),
+            }),
+            GFP_KERNEL,
+        )
+        .map_err(Error::from)?;
+        // From here on dropping closes the channel.
+        let open = Open {
+            channel: channel.clone(),
+            gpadl: Some(gpadl),
+            _offered: self,
+        };
+        drop(core.open.replace(Some(channel)));
+        open.ask_host(config, in_page)?;
+        Ok(open)
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        self.core.unclaim();
+        self.core.connection.offers.unclaimed(&self.core);
+    }
+}
+
+/// An open channel; dropping it closes it. Process context.
+pub struct Open {
+    channel: Arc<Channel>,
+    /// The rings' page list; taken when closing.
+    gpadl: Option<Gpadl>,
+    /// Given back after the close.
+    _offered: Offered,
+}
+
+impl Open {
+    /// What everybody who sends on the channel shares. Sending on it after the close fails.
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
+    /// Asks the host to open its end and waits for the answer.
+    fn ask_host(&self, config: &OpenConfig, in_page: u32) -> core::result::Result<(), OpenError> {
+        let core = &self.channel.core;
+        let connection = &core.connection;
+        let relid = core.offer.relid;
+        let open_id = connection.new_open_id();
+        let request = connection.control.expect(Key::Open { relid, open_id })?;
+        if core.is_rescinded() {
+            return Err(OpenError::Rescinded);
+        }
+        let message = OpenChannel {
+            relid,
+            open_id,
+            ring_gpadl: self.gpadl.as_ref().map_or(0, Gpadl::id),
+            target_vp: connection.hypervisor.vp_index(core.target_cpu()).ok_or(EINVAL)?,
+            downstream_page_offset: in_page,
+            user_data: config.user_data,
+        };
+        connection.post(&message.message())?;
+        match request.wait(OPEN_WAIT_MS) {
+            Outcome::Answered(Answer::Status(Status::SUCCESS)) => Ok(()),
+            Outcome::Answered(Answer::Status(status)) => Err(OpenError::Refused(status)),
+            Outcome::Answered(_) => Err(OpenError::Local(EIO)),
+            Outcome::TimedOut => Err(OpenError::TimedOut),
+            Outcome::Rescinded => Err(OpenError::Rescinded),
+        }
+    }
+}
+
+impl Deref for Open {
+    type Target = Channel;
+
+    fn deref(&self) -> &Channel {
+        &self.channel
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let core = &self.channel.core;
+        // First nobody hears of the channel any more ...
+        drop(core.open.replace(None));
+        self.channel.out.lock().state = OutState::Closed;
+        cancel_sync(&self.channel);
+        // ... then the host is told, unless it was the one to say so ...
+        if !core.is_rescinded() {
+            let relid = core.offer.relid;
+            if core.connection.post(&guest::close_channel(relid)).is_err() {
+                log_warn!("channel {relid}: the host couldn't be told of the close\n");
+            }
+        }
+        // ... and the memory is its to use until it lets go.
+        if let Some(gpadl) = self.gpadl.take() {
+            match gpadl.teardown() {
+                Teardown::Reclaimed(_) | Teardown::Leaked => {}
+            }
+        }
+    }
+}
+
+/// Whether packets may be sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OutState {
+    /// They may.
+    Ready,
+    /// They may try; the host was asked to signal when there is room.
+    Blocked,
+    /// Never again.
+    Closed,
+}
+
+struct Outgoing {
+    ring: OutRing<Memory>,
+    state: OutState,
+}
+
+struct Incoming {
+    ring: InRing<Memory>,
+    /// Where packets are copied to, once.
+    buffer: KVVec<u8>,
+    /// The host broke the protocol; nothing is read any more.
+    broken: bool,
+}
+
+/// An open channel, seen from everybody who uses it.
+#[pin_data]
+pub struct Channel {
+    core: Arc<ChannelCore>,
+    rings: RingSizes,
+    gpadl: u32,
+    #[pin]
+    out: IrqLock<Outgoing>,
+    /// One reader at a time: the worker, or the interrupt handler for a moment.
+    input: TryCell<Incoming>,
+    handler: Arc<dyn Handler>,
+    #[pin]
+    work: Work<Channel>,
+}
+
+/// State of the rings, for sysfs and debugfs.
+pub(crate) struct RingView {
+    pub(crate) sizes: RingSizes,
+    pub(crate) out_read: u32,
+    pub(crate) out_write: u32,
+    pub(crate) out_mask: u32,
+    pub(crate) out_used: u32,
+    pub(crate) out_free: u32,
+    /// `None` while packets are being read.
+    pub(crate) input: Option<InView>,
+}
+
+/// State of the incoming ring.
+pub(crate) struct InView {
+    pub(crate) read: u32,
+    pub(crate) write: u32,
+    pub(crate) mask: u32,
+    pub(crate) used: u32,
+    pub(crate) free: u32,
+}
+
+impl Channel {
+    /// What the host said of the channel.
+    pub fn offer(&self) -> &Offer {
+        &self.core.offer
+    }
+
+    /// The channel's counters.
+    pub fn stats(&self) -> &ChannelStats {
+        &self.core.stats
+    }
+
+    /// Whether the host has withdrawn the channel.
+    pub fn is_rescinded(&self) -> bool {
+        self.core.is_rescinded()
+    }
+
+    /// The id of the rings' page list.
+    pub(crate) fn gpadl_id(&self) -> u32 {
+        self.gpadl
+    }
+
+    /// Requests of the driver that wait for a completion.
+    pub(crate) fn pending(&self) -> usize {
+        self.handler.pending()
+    }
+
+    /// Writes a packet and signals the host if the ring's rules ask for it. Any context.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent.
+    pub fn send(&self, packet: &OutPacket<'_>) -> core::result::Result<(), SendError> {
+        let stats = &self.core.stats;
+        let signal = {
+            let mut out = self.out.lock();
+            if out.state == OutState::Closed || self.core.is_rescinded() {
+                return Err(SendError::Gone);
+            }
+            self.write(&mut out, packet)?
+        };
+        stats.packets_out.inc();
+        stats
+            .bytes_out
+            .add(packet.ring_bytes().unwrap_or(0).into());
+        if signal {
+            self.core.signal_host();
+        }
+        Ok(())
+    }
+
+    /// [`Channel::send`] under the lock.
+    fn write(
+        &self,
+        out: &mut Outgoing,
+        packet: &OutPacket<'_>,
+    ) -> core::result::Result<bool, SendError> {
+        let stats = &self.core.stats;
+        // Twice: room may appear between the failure and the request to be told of room.
+        for _ in 0..2 {
+            match out.ring.write(packet) {
+                Ok(signal) => return Ok(signal),
+                Err(RingError::Full { needed, .. }) => {
+                    stats.out_full.inc();
+                    if out.state == OutState::Ready {
+                        stats.out_full_first.inc();
+                    }
+                    match out.ring.request_space(needed) {
+                        Ok(true) => continue,
+                        Ok(false) => {
+                            out.state = OutState::Blocked;
+                            return Err(SendError::Full);
+                        }
+                        Err(error) => return Err(self.broken_out(out, error)),
+                    }
+                }
+                Err(RingError::TooBig { .. }) => return Err(SendError::TooBig),
+                Err(error) => return Err(self.broken_out(out, error)),
+            }
+        }
+        Err(SendError::Full)
+    }
+
+    /// The host published an impossible read index.
+    fn broken_out(&self, out: &mut Outgoing, error: RingError) -> SendError {
+        out.state = OutState::Closed;
+        self.core.stats.errors.inc();
+        self.core.connection.stats.protocol_errors.inc();
+        log_warn_limited!("channel {}: {}\n", self.core.offer.relid, error);
+        self.core.connection.offers.broken(&self.core);
+        SendError::Gone
+    }
+
+    /// The host signalled. Hard interrupt context, under RCU.
+    #[inline]
+    pub(crate) fn interrupt(self: ArcBorrow<'_, Self>) {
+        // No more signals until the worker has drained the ring. Somebody who reads right now looks
+        // again after he allowed signals.
+        if let Some(mut input) = self.input.try_take() {
+            input.ring.mask_interrupts();
+        }
+        Arc::from(self).again();
+    }
+
+    /// Reads packets and hands them out, until the ring is empty or the turn is over.
+    fn drain(self: &Arc<Self>) {
+        self.notice_room();
+        let Some(mut input) = self.input.try_take() else {
+            // The interrupt handler has it for a moment; come back.
+            return self.again();
+        };
+        let mut turn = 0;
+        loop {
+            if input.broken {
+                return;
+            }
+            let more = match self.drain_once(&mut input, &mut turn) {
+                Ok(more) => more,
+                Err(error) => {
+                    input.broken = true;
+                    drop(input);
+                    return self.broken_in(error);
+                }
+            };
+            if !more {
+                return;
+            }
+            if turn >= PACKETS_PER_TURN {
+                break;
+            }
+        }
+        drop(input);
+        self.again();
+    }
+
+    /// Reads what there is; true when there is more.
+    fn drain_once(
+        &self,
+        input: &mut Incoming,
+        turn: &mut usize,
+    ) -> core::result::Result<bool, RingError> {
+        let stats = &self.core.stats;
+        let Incoming { ring, buffer, .. } = input;
+        ring.mask_interrupts();
+        while *turn < PACKETS_PER_TURN {
+            let Some(raw) = ring.read(buffer)? else {
+                break;
+            };
+            *turn += 1;
+            stats.packets_in.inc();
+            stats.bytes_in.add(raw.payload.len() as u64);
+            match raw.parse() {
+                Ok(packet) => self.handler.packet(self, packet),
+                // One bad packet doesn't desynchronise the ring.
+                Err(error) => self.bad_packet(format_args!("{error}")),
+            }
+        }
+        if ring.commit()? {
+            stats.in_full_signals.inc();
+            self.core.signal_host();
+        }
+        if *turn >= PACKETS_PER_TURN {
+            return Ok(true);
+        }
+        ring.unmask_interrupts()
+    }
+
+    /// Counts a packet that makes no sense, and says so now and then. For handlers: a packet whose
+    /// payload breaks the device's protocol.
+    pub fn bad_packet(&self, what: kernel::fmt::Arguments<'_>) {
+        self.core.stats.errors.inc();
+        self.core.connection.stats.protocol_errors.inc();
+        log_warn_limited!(
+            "channel {} ({}): {}\n",
+            self.core.offer.relid,
+            self.core.class_name(),
+            what
+        );
+    }
+
+    /// The incoming ring can't be trusted any more.
+    fn broken_in(&self, error: RingError) {
+        self.bad_packet(format_args!("{error}; the device is removed"));
+        self.out.lock().state = OutState::Closed;
+        self.handler.failed(self);
+        self.core.connection.offers.broken(&self.core);
+    }
+
+    /// Tells the driver that it may send again.
+    fn notice_room(&self) {
+        let writable = {
+            let mut out = self.out.lock();
+            if out.state == OutState::Blocked {
+                out.ring.cancel_request();
+                out.state = OutState::Ready;
+                true
+            } else {
+                false
+            }
+        };
+        if writable {
+            self.handler.writable(self);
+        }
+    }
+
+    /// Queues the worker. Any context.
+    fn again(self: &Arc<Self>) {
+        // `Err`: it is queued already.
+        let _ = self
+            .core
+            .connection
+            .packets
+            .enqueue_on(self.core.target_cpu(), self.clone());
+    }
+
+    /// The state of the rings, as this side knows it.
+    pub(crate) fn rings(&self) -> RingView {
+        use vmbus_wire::ring::RingMemory;
+        let out = self.out.lock();
+        let used = out.ring.used().unwrap_or(0);
+        let memory = out.ring.memory();
+        let input = self.input.try_take().map(|input| {
+            let memory = input.ring.memory();
+            let used = input.ring.available().unwrap_or(0);
+            InView {
+                read: input.ring.read_index(),
+                write: memory.load_write_index(),
+                mask: memory.load_interrupt_mask(),
+                used,
+                free: memory.len().saturating_sub(used),
+            }
+        });
+        RingView {
+            sizes: self.rings,
+            out_read: memory.load_read_index(),
+            out_write: out.ring.write_index(),
+            out_mask: memory.load_interrupt_mask(),
+            out_used: used,
+            out_free: memory.len().saturating_sub(used),
+            input,
+        }
+    }
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Channel { self.work }
+}
+
+impl WorkItem for Channel {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.drain();
+    }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bus `vmbus` and the devices on it.
+
+use kernel::{
+    prelude::*,
+    sync::{Arc, Mutex, SetOnce},
+};
+use kernel_ext::{
+    bus::{self, Bus, BusType, UeventEnv},
+    sysfs::Attributes,
+};
+use vmbus_wire::{guid::class, message::Offer, Guid};
+
+use crate::{channel::Offered, channel_core::ChannelCore, device_id::IdTable, sysfs,
+    views::{ChannelView, DeviceView}};
+
+/// The bus.
+pub struct Vmbus;
+
+static BUS_TYPE: BusType<Vmbus> = BusType::new();
+
+impl Bus for Vmbus {
+    const NAME: &'static CStr = c"vmbus";
+    const DYNAMIC_IDS: bool = true;
+
+    type Payload = Payload;
+    type DriverInfo = IdTable;
+    type DynamicId = Guid;
+
+    fn bus_type() -> &'static BusType<Self> {
+        &BUS_TYPE
+    }
+
+    fn matches(dev: &bus::Device<Self>, ids: &IdTable) -> bool {
+        ids.contains(&dev.payload().offer().class)
+    }
+
+    fn matches_dynamic(dev: &bus::Device<Self>, id: &Guid) -> bool {
+        dev.payload().offer().class == *id
+    }
+
+    fn parse_dynamic_id(text: &str) -> Result<Guid> {
+        Guid::parse(text).ok_or(EINVAL)
+    }
+
+    fn uevent(dev: &bus::Device<Self>, env: &mut UeventEnv<'_>) -> Result {
+        env.add(format_args!(
+            "MODALIAS=vmbus:{}",
+            dev.payload().offer().class.modalias()
+        ))
+    }
+
+    fn device_attributes() -> Option<&'static Attributes<bus::Device<Self>>> {
+        Some(&sysfs::DEVICE)
+    }
+
+    fn bus_attributes() -> Option<&'static Attributes<BusType<Self>>> {
+        Some(&sysfs::BUS)
+    }
+}
+
+/// Told when the host offers more channels for a device; see [`Payload::watch_subchannels`].
+pub trait SubchannelWatcher: Send + Sync {
+    /// The host offers another channel. Process context.
+    fn offered(&self, channel: Offered);
+}
+
+/// What every device on the bus carries.
+#[pin_data]
+pub struct Payload {
+    core: Arc<ChannelCore>,
+    /// Set once the device has been added.
+    view: SetOnce<DeviceView>,
+    /// What one can see of the primary channel.
+    #[pin]
+    own_view: Mutex<Option<ChannelView>>,
+    #[pin]
+    subchannels: Mutex<Subchannels>,
+}
+
+struct Subchannels {
+    list: KVec<Subchannel>,
+    watcher: Option<Arc<dyn SubchannelWatcher>>,
+}
+
+struct Subchannel {
+    core: Arc<ChannelCore>,
+    _view: Option<ChannelView>,
+}
+
+impl Payload {
+    /// What the device of a primary channel starts with.
+    pub(crate) fn new(core: Arc<ChannelCore>) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            core,
+            view: SetOnce::new(),
+            own_view <- kernel::new_mutex!(None, "vmbus_channel_view"),
+            subchannels <- kernel::new_mutex!(
+                Subchannels {
+                    list: KVec::new(),
+                    watcher: None,
+                },
+                "vmbus_subchannels"
+            ),
+        }? Error)
+    }
+
+    /// The primary channel.
+    pub(crate) fn core(&self) -> &Arc<ChannelCore> {
+        &self.core
+    }
+
+    /// What the host said of the device.
+    pub fn offer(&self) -> &Offer {
+        &self.core.offer
+    }
+
+    /// Takes the right to open the primary channel.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while somebody has it, `ENODEV` when the host has withdrawn the device.
+    pub fn claim(&self) -> Result<Offered> {
+        Offered::claim(&self.core)
+    }
+
+    /// Lets `watcher` have every sub-channel that the host offers, those included that it has
+    /// offered already and nobody has. Replaces the watcher there was.
+    pub fn watch_subchannels(&self, watcher: Option<Arc<dyn SubchannelWatcher>>) {
+        let mut waiting = KVec::new();
+        {
+            let mut subchannels = self.subchannels.lock();
+            subchannels.watcher = watcher.clone();
+            if watcher.is_some() {
+                for sub in &subchannels.list {
+                    if let Ok(offered) = Offered::claim(&sub.core) {
+                        let _ = waiting.push(offered, GFP_KERNEL);
+                    }
+                }
+            }
+        }
+        if let Some(watcher) = watcher {
+            for offered in waiting {
+                watcher.offered(offered);
+            }
+        }
+    }
+
+    /// Shows the channels in sysfs and debugfs. Called once, after the device was added.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; the device works without.
+    pub(crate) fn show_channels(&self, dev: &bus::Added<Vmbus>) -> Result {
+        let view = DeviceView::new(dev)?;
+        let own = view.channel(dev, &self.core)?;
+        self.view.populate(view);
+        *self.own_view.lock() = Some(own);
+        Ok(())
+    }
+
+    /// Takes the channels out of sysfs and debugfs, before the device goes.
+    pub(crate) fn hide_channels(&self) {
+        // Waits for readers, so not under the locks.
+        let own = self.own_view.lock().take();
+        drop(own);
+        let subs = {
+            let mut subchannels = self.subchannels.lock();
+            subchannels.watcher = None;
+            core::mem::take(&mut subchannels.list)
+        };
+        drop(subs);
+    }
+
+    /// The host offers another channel of this device.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn add_subchannel(
+        &self,
+        dev: &bus::Device<Vmbus>,
+        core: Arc<ChannelCore>,
+    ) -> Result {
+        let view = self
+            .view
+            .as_ref()
+            .and_then(|view| view.channel(dev, &core).ok());
+        let watcher = {
+            let mut subchannels = self.subchannels.lock();
+            subchannels.list.push(
+                Subchannel {
+                    core: core.clone(),
+                    _view: view,
+                },
+                GFP_KERNEL,
+            )?;
+            subchannels.watcher.clone()
+        };
+        if let Some(watcher) = watcher {
+            if let Ok(offered) = Offered::claim(&core) {
+                watcher.offered(offered);
+            }
+        }
+        Ok(())
+    }
+
+    /// The host has withdrawn a sub-channel.
+    pub(crate) fn remove_subchannel(&self, core: &Arc<ChannelCore>) {
+        let removed = {
+            let mut subchannels = self.subchannels.lock();
+            let place = subchannels
+                .list
+                .iter()
+                .position(|sub| Arc::ptr_eq(&sub.core, core));
+            place.and_then(|place| subchannels.list.remove(place).ok())
+        };
+        // Its directory waits for readers, which take the lock.
+        drop(removed);
+    }
+
+    /// Calls `f` for the primary channel and each sub-channel.
+    ///
+    /// # Errors
+    ///
+    /// The first that `f` returns.
+    pub(crate) fn for_each_channel(&self, mut f: impl FnMut(&ChannelCore) -> Result) -> Result {
+        f(&self.core)?;
+        for sub in &self.subchannels.lock().list {
+            f(&sub.core)?;
+        }
+        Ok(())
+    }
+}
+
+/// The number that `device` in sysfs shows: the place of the class in the C driver's table
+/// (`enum hv_dev_type`).
+pub(crate) fn device_number(offer: &Offer) -> usize {
+    const ORDER: [Guid; 16] = [
+        class::IDE,
+        class::SCSI,
+        class::FIBRE_CHANNEL,
+        class::NETWORK,
+        class::NETWORK_DIRECT,
+        class::PCI_EXPRESS,
+        class::VIDEO,
+        class::KEYBOARD,
+        class::MOUSE,
+        class::KVP,
+        class::TIMESYNC,
+        class::HEARTBEAT,
+        class::SHUTDOWN,
+        class::FCOPY,
+        class::VSS,
+        class::DYNAMIC_MEMORY,
+    ];
+    let class = &offer.class;
+    ORDER.iter().position(|known| known == class).unwrap_or(ORDER.len())
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From offer to device and from rescind to its removal.
+//!
+//! The message path takes a channel into the table at once, so that a rescind finds it, and queues
+//! the rest: adding a device probes a driver, which talks to the host and waits for answers that
+//! the message path brings. One worker does the queued tasks in order, so a device is never added
+//! after its removal.
+
+use kernel::{
+    device,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
+    workqueue::WorkItem,
+};
+use kernel_ext::{
+    bus, cpuhp,
+    workqueue::{Flags, Queue},
+};
+use vmbus_wire::{
+    guid::class,
+    message::{guest, Offer},
+    Guid, Relid,
+};
+
+use crate::{
+    connection::{Connection, State, CONNECT_CPU},
+    channel_core::ChannelCore,
+    device::{Payload, Vmbus},
+};
+
+/// Tasks that may wait at a time. A host that offers and rescinds faster than devices can be added
+/// and removed loses what is beyond.
+const MAX_TASKS: usize = 8192;
+
+/// Something to do outside of the message path.
+enum Task {
+    /// A new channel: make a device of it, or hand it to its primary channel's device.
+    Add(Arc<ChannelCore>),
+    /// The host has withdrawn the channel.
+    Rescind(Arc<ChannelCore>),
+    /// The host broke the channel's protocol: remove the device, keep the id until the rescind.
+    Broken(Arc<ChannelCore>),
+}
+
+/// A channel that was processed.
+struct Entry {
+    core: Arc<ChannelCore>,
+    /// The device of a primary channel; `None` for sub-channels and once it was removed.
+    device: Option<bus::Added<Vmbus>>,
+}
+
+impl Entry {
+    /// Takes the device off the bus, which unbinds its driver and waits for that.
+    fn remove(self) {
+        if let Some(device) = self.device {
+            device.payload().hide_channels();
+        }
+    }
+}
+
+/// Channels on their way to devices.
+#[pin_data]
+pub(crate) struct Offers {
+    #[pin]
+    tasks: Mutex<KVec<Task>>,
+    #[pin]
+    entries: Mutex<KVec<Entry>>,
+    queue: Queue,
+    /// The ACPI device: parent of all devices.
+    parent: ARef<device::Device>,
+    bus: Arc<bus::Registration<Vmbus>>,
+    /// For spreading channels over CPUs.
+    next_cpu: Atomic<u32>,
+}
+
+impl Offers {
+    /// No channels yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(
+        parent: ARef<device::Device>,
+        bus: Arc<bus::Registration<Vmbus>>,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            tasks <- kernel::new_mutex!(KVec::new(), "vmbus_tasks"),
+            entries <- kernel::new_mutex!(KVec::new(), "vmbus_entries"),
+            queue: Queue::new_ordered(c"vmbus_offers", Flags::NONE)?,
+            parent,
+            bus,
+            next_cpu: Atomic::new(0),
+        }? Error)
+    }
+
+    /// Adds a task and wakes the worker.
+    fn push(&self, connection: &Arc<Connection>, task: Task) {
+        {
+            let mut tasks = self.tasks.lock();
+            if tasks.len() >= MAX_TASKS || tasks.push(task, GFP_KERNEL).is_err() {
+                drop(tasks);
+                connection.protocol_error(format_args!("too many offers and rescinds at a time"));
+                return;
+            }
+        }
+        // `Err`: it is queued already and will see the task.
+        let _ = self.queue.enqueue(connection.clone());
+    }
+
+    /// Waits until the tasks queued so far are done. Process context, not from the worker.
+    pub(crate) fn flush(&self) {
+        self.queue.flush();
+    }
+
+    /// The host offers a channel.
+    pub(crate) fn offered(&self, connection: &Arc<Connection>, offer: Offer) {
+        if connection.state() != State::Connected {
+            return connection.protocol_error(format_args!("offer while not connected"));
+        }
+        let relid = offer.relid;
+        let cpu = self.choose_cpu(&offer);
+        let core = match ChannelCore::new(connection.clone(), offer, cpu) {
+            Ok(core) => core,
+            Err(_) => return log_err!("no memory for channel {relid}\n"),
+        };
+        if connection.relids.insert(core.clone()).is_err() {
+            return connection.protocol_error(format_args!("channel {relid} offered twice"));
+        }
+        connection.stats.offers.inc();
+        self.push(connection, Task::Add(core));
+    }
+
+    /// The host withdraws a channel, which has been marked already.
+    pub(crate) fn rescinded(&self, connection: &Arc<Connection>, relid: Relid) {
+        match connection.relids.get(relid) {
+            Some(core) => self.push(connection, Task::Rescind(core)),
+            None => connection
+                .protocol_error(format_args!("rescind of channel {relid}, which isn't offered")),
+        }
+    }
+
+    /// The host broke the protocol of an open channel; its device goes.
+    pub(crate) fn broken(&self, core: &Arc<ChannelCore>) {
+        self.push(&core.connection, Task::Broken(core.clone()));
+    }
+
+    /// Nobody has a channel any more. If it was withdrawn meanwhile and is a sub-channel, its id can
+    /// be given back now; a primary channel's id is given back with its device.
+    pub(crate) fn unclaimed(&self, core: &Arc<ChannelCore>) {
+        if core.is_rescinded() && !core.offer.is_primary() {
+            self.push(&core.connection, Task::Rescind(core.clone()));
+        }
+    }
+
+    /// A CPU for a channel's interrupts: in turns for devices whose speed matters, the connection's
+    /// CPU for the rest.
+    fn choose_cpu(&self, offer: &Offer) -> u32 {
+        if !class::find(&offer.class).is_some_and(|class| class.performance) {
+            return CONNECT_CPU;
+        }
+        let online = cpuhp::online().count().max(1);
+        let turn = self.next_cpu.fetch_add(1, Relaxed) as usize % online;
+        cpuhp::online().nth(turn).unwrap_or(CONNECT_CPU)
+    }
+
+    /// Does the queued tasks.
+    fn work(&self, connection: &Arc<Connection>) {
+        loop {
+            let next = {
+                let mut tasks = self.tasks.lock();
+                if tasks.is_empty() {
+                    return;
+                }
+                tasks.remove(0)
+            };
+            match next {
+                Ok(Task::Add(core)) => self.add(connection, core),
+                Ok(Task::Rescind(core)) => self.remove(connection, &core, true),
+                Ok(Task::Broken(core)) => self.remove(connection, &core, false),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Makes a device of a primary channel, or hands a sub-channel to its device.
+    fn add(&self, connection: &Arc<Connection>, core: Arc<ChannelCore>) {
+        let offer = &core.offer;
+        if connection.state() != State::Connected {
+            return;
+        }
+        let device = if offer.is_primary() {
+            match self.add_device(&core) {
+                Ok(device) => Some(device),
+                Err(error) => {
+                    log_err!("device {} wasn't added: {error:?}\n", offer.instance);
+                    return;
+                }
+            }
+        } else {
+            if let Err(error) = self.add_subchannel(&core) {
+                connection.protocol_error(format_args!(
+                    "sub-channel {} of {} fits no device: {error:?}",
+                    offer.relid, offer.instance
+                ));
+            }
+            None
+        };
+        if let Some(device) = &device {
+            if device.payload().show_channels(device).is_err() {
+                log_warn!("device {} is hidden: no memory\n", offer.instance);
+            }
+        }
+        let entry = Entry {
+            core: core.clone(),
+            device,
+        };
+        let refused = self.entries.lock().push(entry, GFP_KERNEL).is_err();
+        if refused {
+            log_err!("no memory for a channel\n");
+        }
+    }
+
+    /// Puts a device on the bus, which probes its driver.
+    fn add_device(&self, core: &Arc<ChannelCore>) -> Result<bus::Added<Vmbus>> {
+        let instance = core.offer.instance;
+        // The kernel would warn of a second directory of the same name, with a stack dump that the
+        // host could ask for at will.
+        if self.device_of(&core.offer.class, &instance).is_some() || self.has_instance(&instance) {
+            core.connection
+                .protocol_error(format_args!("device {instance} offered twice"));
+            return Err(EEXIST);
+        }
+        bus::Added::new(
+            &self.bus,
+            Some(&self.parent),
+            format_args!("{instance}"),
+            Payload::new(core.clone()),
+        )
+    }
+
+    /// Whether a device with this instance id is on the bus.
+    fn has_instance(&self, instance: &Guid) -> bool {
+        self.entries
+            .lock()
+            .iter()
+            .any(|entry| entry.device.is_some() && entry.core.offer.instance == *instance)
+    }
+
+    /// The device that a sub-channel with these ids belongs to.
+    fn device_of(&self, class: &Guid, instance: &Guid) -> Option<ARef<bus::Device<Vmbus>>> {
+        self.entries.lock().iter().find_map(|entry| {
+            let offer = &entry.core.offer;
+            let device = entry.device.as_ref()?;
+            (offer.class == *class && offer.instance == *instance && !entry.core.is_rescinded())
+                .then(|| ARef::from(&**device))
+        })
+    }
+
+    /// Hands a sub-channel to its device.
+    fn add_subchannel(&self, core: &Arc<ChannelCore>) -> Result {
+        let device = self
+            .device_of(&core.offer.class, &core.offer.instance)
+            .ok_or(ENODEV)?;
+        device.payload().add_subchannel(&device, core.clone())
+    }
+
+    /// Removes a channel's device, and, after a rescind, the channel.
+    fn remove(&self, connection: &Arc<Connection>, core: &Arc<ChannelCore>, release: bool) {
+        // Out of the list first: removing a device unbinds its driver, which may take a while.
+        let entry = {
+            let mut entries = self.entries.lock();
+            let place = entries.iter().position(|entry| Arc::ptr_eq(&entry.core, core));
+            place.and_then(|place| entries.remove(place).ok())
+        };
+        let primary = core.offer.is_primary();
+        if !primary {
+            if let Some(device) = self.device_of(&core.offer.class, &core.offer.instance) {
+                device.payload().remove_subchannel(core);
+            }
+        }
+        if let Some(entry) = entry {
+            entry.remove();
+        }
+        if !release {
+            return;
+        }
+        if !primary && core.is_claimed() {
+            // The driver still has it open; `unclaimed` comes back here.
+            return;
+        }
+        let relid = core.offer.relid;
+        if !connection.relids.get(relid).is_some_and(|present| Arc::ptr_eq(&present, core)) {
+            return;
+        }
+        connection.relids.remove(relid);
+        connection.stats.rescinds.inc();
+        if connection.state() == State::Connected
+            && connection.post(&guest::relid_released(relid)).is_err()
+        {
+            log_warn!("channel {relid}: the host couldn't be told that its id is free\n");
+        }
+    }
+
+    /// Removes all devices, before the guest leaves the bus. Process context.
+    pub(crate) fn remove_all(&self, connection: &Arc<Connection>) {
+        self.queue.flush();
+        loop {
+            let entry = self.entries.lock().pop();
+            match entry {
+                Some(entry) => entry.remove(),
+                None => break,
+            }
+        }
+        // Drivers that went away may have given back sub-channels.
+        self.queue.flush();
+        self.tasks.lock().clear();
+        connection.relids.clear();
+    }
+}
+
+impl WorkItem for Connection {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.offers.work(&this);
+    }
+}

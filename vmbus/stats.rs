@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters that anybody may raise in any context and debugfs and sysfs read.
+
+use core::fmt;
+
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+/// An event counter. Never decreases; wraps after 2^64 events.
+pub struct Counter(Atomic<u64>);
+
+impl Counter {
+    /// A counter at zero.
+    pub const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Counts `n` events.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Counts one event.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Events so far.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl fmt::Display for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.get(), f)
+    }
+}
