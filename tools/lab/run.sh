@@ -6,7 +6,8 @@
 #
 # Settings (environment), besides those of lib.sh:
 #   LAB_ACCEL=direct|nested   override the choice of acceleration
-#   LAB_JOBS=N                labs side by side; one CPU each when nested   (default 1)
+#   LAB_JOBS=N                labs side by side, one CPU each when nested (default: half
+#                             the CPUs; the other half is for who else works here)
 #   LAB_TIMEOUT_SCALE=X       multiplies every time-out       (default 1, debug kernel 4)
 #   STACK=rust|c              whose drivers the guests use               (default rust)
 
@@ -191,6 +192,8 @@ for m in list(sys.modules.values()):
 			*) echo "file ${file#"$ROOT"} $file 644" ;;
 			esac
 		done < <(LC_ALL=C sort -u "$stage")
+		# Missed loudly at every start otherwise.
+		echo "dir /usr/lib/$(basename "$(readlink -f "$ROOT/usr/bin/python3")")/lib-dynload 755"
 		echo "file /usr/bin/lsvmbus $script 755"
 	} | image "python-$release"
 	rm -f "$stage"
@@ -245,6 +248,12 @@ runner_args() {
 	if [[ $("$VMLAB" accel) == nested* ]]; then
 		mapfile -t l1 < <(l1_images "$stock")
 		RUN+=(--l1-kernel "$KERNELS/$stock/vmlinuz" --l1-image "${l1[0]}" --l1-image "${l1[1]}")
+	fi
+	if [[ -z ${LAB_JOBS:-} ]]; then
+		local cpus
+		cpus=$(nproc)
+		export LAB_JOBS=$((cpus >= 4 ? cpus / 2 : 1))
+		((LAB_JOBS <= 4)) || LAB_JOBS=4
 	fi
 	if [[ $release == *-debug && -z ${LAB_TIMEOUT_SCALE:-} ]]; then
 		export LAB_TIMEOUT_SCALE=4

@@ -103,8 +103,12 @@ pub(crate) fn host(command: &str, qmp: &mut Qmp, work: &Path, job: &Job) -> Resu
                 number("available") >> 20
             )
         }
-        ["trace?", needle] => count_lines(&work.join("trace.log"), needle).to_string(),
-        ["console?", needle] => count_lines(&work.join("console.log"), needle).to_string(),
+        ["trace?", needle @ ..] if !needle.is_empty() => {
+            count_lines(&work.join("trace.log"), &needle.join(" ")).to_string()
+        }
+        ["console?", needle @ ..] if !needle.is_empty() => {
+            count_lines(&work.join("console.log"), &needle.join(" ")).to_string()
+        }
         ["nmi"] => {
             qmp.execute("inject-nmi", json!({}))?;
             String::new()

@@ -158,7 +158,7 @@ impl Guest {
             .arg("-chardev")
             .arg(format!("socket,id=qmp,{}", socket("qmp")))
             .args(["-mon", "chardev=qmp,mode=control"])
-            .args(["-d", "trace:hv_balloon_*"])
+            .args(["-d", "trace:hv_balloon_*,trace:vmbus_*"])
             .arg("-D")
             .arg(work.join("trace.log"));
         qemu::silent(&mut command);
