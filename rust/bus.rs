@@ -69,7 +69,9 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
     types::Opaque, //
 };
@@ -319,15 +321,17 @@ impl<B: Bus> Registration<B> {
 impl<B: Bus> Drop for Registration<B> {
     fn drop(&mut self) {
         const POLL: Delta = Delta::from_millis(2);
-        const POLLS_A_MESSAGE: u32 = 5000;
+        const MESSAGE: Delta = Delta::from_secs(10);
 
         let this = B::bus_type();
-        let mut polls: u32 = 0;
+        let mut waited = false;
+        let mut since = Instant::<Monotonic>::now();
 
         while this.users.load(Acquire) != 0 {
+            waited = true;
             fsleep(POLL);
-            polls = polls.wrapping_add(1);
-            if polls % POLLS_A_MESSAGE == 0 {
+            if since.elapsed() > MESSAGE {
+                since = Instant::now();
                 pr_err!(
                     "bus {}: waiting for {} devices and drivers to be freed\n",
                     B::NAME,
@@ -336,7 +340,7 @@ impl<B: Bus> Drop for Registration<B> {
             }
         }
 
-        if polls != 0 {
+        if waited {
             // Someone else was the last. The count goes down as the last thing that the callback
             // does; this waits until the few instructions behind it have run.
             //

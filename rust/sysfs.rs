@@ -100,6 +100,9 @@ impl Write for Writer<'_> {
 }
 
 /// Appends formatted text to a [`Writer`]: `emit!(out, "{}\n", value)`, a `Result`.
+///
+/// Takes whatever has the formatting traits of `core`. What only the kernel crate's `fmt!` can
+/// print, such as a `CStr`, goes through [`Writer::emit`](crate::sysfs::Writer::emit).
 #[macro_export]
 macro_rules! emit {
     ($out:expr, $($f:tt)*) => { $out.emit(::core::format_args!($($f)*)) };

@@ -260,8 +260,10 @@ impl<B: Bus> Added<B> {
     /// Makes a device and puts it on the bus: it appears in sysfs, user space gets an event, and if
     /// a driver matches it is probed, in this call or (drivers that prefer so) on another thread.
     ///
-    /// `parent` is where the device's directory is (`/sys/devices/...`) and who it powers down
-    /// after; `payload` is set up before anyone can see the device.
+    /// `parent` is where the device's directory is (`/sys/devices/...`) and who it is shut down
+    /// before. It must be in sysfs for the whole call, best because this is called between its
+    /// probe and its unbind; the driver core doesn't synchronise adding a child with removing the
+    /// parent. `payload` is set up before anyone can see the device.
     ///
     /// # Errors
     ///
