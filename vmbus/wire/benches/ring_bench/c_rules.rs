@@ -14,7 +14,7 @@ use vmbus_wire::ring::{
 };
 
 /// One direction, written and read.
-pub struct CRing {
+pub(crate) struct CRing {
     memory: MappedRing,
     data_bytes: u32,
     private_read: u32,
@@ -36,7 +36,7 @@ fn aligned(bytes: u32) -> u32 {
 
 impl CRing {
     /// An empty ring whose reader has a packet buffer of `packet_bytes`.
-    pub fn new(memory: MappedRing, packet_bytes: usize) -> Self {
+    pub(crate) fn new(memory: MappedRing, packet_bytes: usize) -> Self {
         memory.word(READ_INDEX_OFFSET).store(0, Relaxed);
         memory.word(WRITE_INDEX_OFFSET).store(0, Relaxed);
         memory.word(FEATURE_BITS_OFFSET).store(1, Relaxed);
@@ -80,7 +80,7 @@ impl CRing {
     /// An in-band packet: three pieces, then its transaction id, then the trailer. Returns
     /// whether to signal, `None` where the ring is full.
     #[inline(never)]
-    pub fn write(&mut self, payload: &[u8], transaction_id: u64) -> Option<bool> {
+    pub(crate) fn write(&mut self, payload: &[u8], transaction_id: u64) -> Option<bool> {
         let length = 16 + payload.len() as u32;
         let padded = aligned(length);
         let descriptor = Descriptor {
@@ -172,7 +172,7 @@ impl CRing {
     /// Reads all packets, passing each one's payload to `with`, and gives their space back.
     /// Returns whether to signal.
     #[inline(never)]
-    pub fn drain(&mut self, mut with: impl FnMut(&[u8])) -> bool {
+    pub(crate) fn drain(&mut self, mut with: impl FnMut(&[u8])) -> bool {
         let mut next = self.first();
         while let Some(length) = next {
             let offset = usize::from(u16::from_le_bytes([self.packet[2], self.packet[3]])) << 3;

@@ -8,14 +8,14 @@ use vmbus_wire::ring::{self, RingMemory};
 
 /// See the module. The mapping is private to the process and stays until it ends.
 #[derive(Clone, Copy, Debug)]
-pub struct MappedRing {
+pub(crate) struct MappedRing {
     base: NonNull<u8>,
     bytes: u32,
 }
 
 impl MappedRing {
     /// Maps a ring with a data area of `bytes` bytes.
-    pub fn new(bytes: u32) -> Self {
+    pub(crate) fn new(bytes: u32) -> Self {
         let data = bytes as usize;
         let total = ring::DATA_OFFSET + 2 * data;
         // SAFETY: No pointers are passed but a literal; the result is checked.
@@ -67,7 +67,7 @@ impl MappedRing {
 
     /// A word of the control page.
     #[inline(always)]
-    pub fn word(&self, offset: usize) -> &AtomicU32 {
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
         // SAFETY: The control page is mapped, the constants of `ring` are aligned offsets in it,
         // and all access to it is atomic.
         unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset).cast()) }
@@ -75,7 +75,7 @@ impl MappedRing {
 
     /// The data area.
     #[inline(always)]
-    pub fn data(&self) -> *mut u8 {
+    pub(crate) fn data(&self) -> *mut u8 {
         // SAFETY: The data area starts behind the control page in the same mapping.
         unsafe { self.base.as_ptr().add(ring::DATA_OFFSET) }
     }
