@@ -7,6 +7,8 @@
 //! taking turns, a fraction of a millisecond each, so that whatever else the machine does hits all
 //! of them alike; it shows medians, and the ratios are medians of the ratios of each turn.
 
+#![allow(missing_docs)] // Of what a macro of criterion makes.
+
 use criterion::{criterion_group, BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
 use std::ptr;
