@@ -114,6 +114,10 @@ impl Synic {
 
     /// Turns the SynIC on: pages, interrupt, and timers if they need messages.
     ///
+    /// The interrupt handler has to be registered before, and has to call
+    /// [`Synic::handle_timer_message`]: timers that send messages drive the CPU's clock from here on,
+    /// which stands still if nobody takes them.
+    ///
     /// To be run on the CPU itself, by a thread that stays there (a CPU hot-plug callback, or
     /// [`on_cpu`]). Doing it twice changes nothing.
     ///
