@@ -28,8 +28,8 @@ use vmbus_wire::{
 };
 
 use crate::{
-    control::{Answer, Key, Outcome},
     channel_core::{ChannelCore, ChannelStats},
+    control::{Answer, Key, Outcome},
     gpadl::{Gpadl, Teardown},
     ring::{self, Memory, RingSizes},
 };
@@ -180,7 +180,9 @@ impl Offered {
         let core = self.core.clone();
         let (pages, out, input, in_page) = ring::allocate(config.rings)?;
         let mut buffer = KVVec::new();
-        buffer.resize(config.max_packet_bytes, 0, GFP_KERNEL).map_err(Error::from)?;
+        buffer
+            .resize(config.max_packet_bytes, 0, GFP_KERNEL)
+            .map_err(Error::from)?;
         let out = OutRing::new(out).map_err(|_| EINVAL)?;
         let input = InRing::new(input).map_err(|_| EINVAL)?;
         let gpadl = Gpadl::create(&core, pages)?;
@@ -206,12 +208,12 @@ impl Offered {
                 work <- new_work!("vmbus_channel"),
             }),
             GFP_KERNEL,
-        )
-        .map_err(Error::from)?;
+        )?;
         // From here on dropping closes the channel.
-        let open = Open {
+        let mut open = Open {
             channel: channel.clone(),
             gpadl: Some(gpadl),
+            asked: false,
             _offered: self,
         };
         drop(core.open.replace(Some(channel)));
@@ -232,6 +234,8 @@ pub struct Open {
     channel: Arc<Channel>,
     /// The rings' page list; taken when closing.
     gpadl: Option<Gpadl>,
+    /// The host was asked to open its end and hasn't refused: it has to be told of the close.
+    asked: bool,
     /// Given back after the close.
     _offered: Offered,
 }
@@ -243,8 +247,12 @@ impl Open {
     }
 
     /// Asks the host to open its end and waits for the answer.
-    fn ask_host(&self, config: &OpenConfig, in_page: u32) -> core::result::Result<(), OpenError> {
-        let core = &self.channel.core;
+    fn ask_host(
+        &mut self,
+        config: &OpenConfig,
+        in_page: u32,
+    ) -> core::result::Result<(), OpenError> {
+        let core = self.channel.core.clone();
         let connection = &core.connection;
         let relid = core.offer.relid;
         let open_id = connection.new_open_id();
@@ -256,14 +264,21 @@ impl Open {
             relid,
             open_id,
             ring_gpadl: self.gpadl.as_ref().map_or(0, Gpadl::id),
-            target_vp: connection.hypervisor.vp_index(core.target_cpu()).ok_or(EINVAL)?,
+            target_vp: connection
+                .hypervisor
+                .vp_index(core.target_cpu())
+                .ok_or(EINVAL)?,
             downstream_page_offset: in_page,
             user_data: config.user_data,
         };
         connection.post(&message.message())?;
+        self.asked = true;
         match request.wait(OPEN_WAIT_MS) {
             Outcome::Answered(Answer::Status(Status::SUCCESS)) => Ok(()),
-            Outcome::Answered(Answer::Status(status)) => Err(OpenError::Refused(status)),
+            Outcome::Answered(Answer::Status(status)) => {
+                self.asked = false;
+                Err(OpenError::Refused(status))
+            }
             Outcome::Answered(_) => Err(OpenError::Local(EIO)),
             Outcome::TimedOut => Err(OpenError::TimedOut),
             Outcome::Rescinded => Err(OpenError::Rescinded),
@@ -287,7 +302,7 @@ impl Drop for Open {
         self.channel.out.lock().state = OutState::Closed;
         cancel_sync(&self.channel);
         // ... then the host is told, unless it was the one to say so ...
-        if !core.is_rescinded() {
+        if self.asked && !core.is_rescinded() {
             let relid = core.offer.relid;
             if core.connection.post(&guest::close_channel(relid)).is_err() {
                 log_warn!("channel {relid}: the host couldn't be told of the close\n");
@@ -403,9 +418,7 @@ impl Channel {
             self.write(&mut out, packet)?
         };
         stats.packets_out.inc();
-        stats
-            .bytes_out
-            .add(packet.ring_bytes().unwrap_or(0).into());
+        stats.bytes_out.add(packet.ring_bytes().unwrap_or(0).into());
         if signal {
             self.core.signal_host();
         }

@@ -89,7 +89,7 @@ impl ChannelCore {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(connection: Arc<Connection>, offer: Offer, cpu: u32) -> Result<Arc<Self>> {
-        Ok(Arc::pin_init(
+        Arc::pin_init(
             pin_init!(Self {
                 connection,
                 offer,
@@ -100,7 +100,7 @@ impl ChannelCore {
                 stats: ChannelStats::new(),
             }),
             GFP_KERNEL,
-        )?)
+        )
     }
 
     /// Takes the right to open the channel; false while somebody has it.
@@ -167,7 +167,8 @@ impl ChannelCore {
             .connection
             .hypervisor
             .signal_event(connection_id, 0)
-            .is_err() {
+            .is_err()
+        {
             self.stats.errors.inc();
         }
     }

@@ -25,9 +25,9 @@ use kernel_ext::{
 };
 use vmbus_wire::{
     message::{guest, InitiateContact, MonitorPages, VersionResponse},
+    monitor::MonitorId,
     slot::HVMSG_CHANNEL,
     version::FeatureFlags,
-    monitor::MonitorId,
     HostMessage, OutMessage, ProtocolVersion, HV_PAGE_SIZE,
 };
 
@@ -250,8 +250,8 @@ impl Connection {
 
     /// Sets a trigger in the page that the hypervisor looks at. Any context.
     pub(crate) fn trigger_monitor(&self, id: MonitorId) {
-        let bit = (HV_PAGE_SIZE as usize + id.pending_offset()) * 8
-            + id.mask().trailing_zeros() as usize;
+        let bit =
+            (HV_PAGE_SIZE as usize + id.pending_offset()) * 8 + id.mask().trailing_zeros() as usize;
         // Inside of the page for every `MonitorId`.
         let _ = self.monitor.window().set_bit(bit);
     }
@@ -293,7 +293,10 @@ impl Connection {
     ) -> Result {
         let contact = message.message_type() == vmbus_wire::message::MessageType::INITIATE_CONTACT;
         for try_number in 0..POST_TRIES {
-            match self.hypervisor.post_message(connection_id, HVMSG_CHANNEL, message.as_bytes()) {
+            match self
+                .hypervisor
+                .post_message(connection_id, HVMSG_CHANNEL, message.as_bytes())
+            {
                 Ok(()) => {
                     self.stats.messages_out.inc();
                     return Ok(());
@@ -353,7 +356,9 @@ impl Connection {
             }
         }
         // `EPROTONOSUPPORT`, which the kernel crate doesn't name.
-        Err(Error::from_errno(-(kernel::bindings::EPROTONOSUPPORT as i32)))
+        Err(Error::from_errno(
+            -(kernel::bindings::EPROTONOSUPPORT as i32),
+        ))
     }
 
     /// Asks for one version; `None` when the host refuses it.
@@ -421,9 +426,9 @@ impl Connection {
                 return self.offers.rescinded(self, relid);
             }
             HostMessage::AllOffersDelivered => self.control.answer(Key::Offers, Answer::Done),
-            HostMessage::VersionResponse(response) => self
-                .control
-                .answer(Key::Version, Answer::Version(response)),
+            HostMessage::VersionResponse(response) => {
+                self.control.answer(Key::Version, Answer::Version(response))
+            }
             HostMessage::OpenResult(result) => self.control.answer(
                 Key::Open {
                     relid: result.relid,

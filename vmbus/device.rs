@@ -12,8 +12,13 @@ use kernel_ext::{
 };
 use vmbus_wire::{guid::class, message::Offer, Guid};
 
-use crate::{channel::Offered, channel_core::ChannelCore, device_id::IdTable, sysfs,
-    views::{ChannelView, DeviceView}};
+use crate::{
+    channel::Offered,
+    channel_core::ChannelCore,
+    device_id::IdTable,
+    sysfs,
+    views::{ChannelView, DeviceView},
+};
 
 /// The bus.
 pub struct Vmbus;
@@ -256,5 +261,8 @@ pub(crate) fn device_number(offer: &Offer) -> usize {
         class::DYNAMIC_MEMORY,
     ];
     let class = &offer.class;
-    ORDER.iter().position(|known| known == class).unwrap_or(ORDER.len())
+    ORDER
+        .iter()
+        .position(|known| known == class)
+        .unwrap_or(ORDER.len())
 }

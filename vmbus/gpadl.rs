@@ -11,8 +11,8 @@ use kernel_ext::pages::PageList;
 use vmbus_wire::{gpadl, message::guest, Status};
 
 use crate::{
-    control::{Answer, Key, Outcome},
     channel_core::ChannelCore,
+    control::{Answer, Key, Outcome},
 };
 
 /// Milliseconds to wait for the host to map or unmap a page list.
@@ -55,7 +55,9 @@ impl Gpadl {
         let relid = core.offer.relid;
         let id = connection.new_gpadl_id();
         let bytes = u32::try_from(pages.size())?;
-        let request = connection.control.expect(Key::GpadlCreated { relid, gpadl: id })?;
+        let request = connection
+            .control
+            .expect(Key::GpadlCreated { relid, gpadl: id })?;
         // Asked after the answer is expected: a rescind from here on ends the wait.
         if core.is_rescinded() {
             return Err(ENODEV);
@@ -70,7 +72,10 @@ impl Gpadl {
         let messages =
             gpadl::single_range(relid, id, 0, bytes, pages.pfns()).map_err(|_| EINVAL)?;
         for message in messages {
-            match message.map_err(|_| EINVAL).and_then(|message| connection.post(&message)) {
+            match message
+                .map_err(|_| EINVAL)
+                .and_then(|message| connection.post(&message))
+            {
                 Ok(()) => {}
                 // The host knows nothing of the list yet.
                 Err(error) if !shared.live => return Err(error),

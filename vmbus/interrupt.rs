@@ -61,7 +61,9 @@ impl Cpu {
     /// Queues the worker on this CPU. Any context.
     fn wake(self: &Arc<Self>, connection: &Connection) {
         // `Err`: it is queued already.
-        let _ = connection.messages.enqueue_on(self.synic.cpu(), self.clone());
+        let _ = connection
+            .messages
+            .enqueue_on(self.synic.cpu(), self.clone());
     }
 
     /// Takes messages until there are none, or the turn is over.

@@ -28,8 +28,8 @@ use vmbus_wire::{
 };
 
 use crate::{
-    connection::{Connection, State, CONNECT_CPU},
     channel_core::ChannelCore,
+    connection::{Connection, State, CONNECT_CPU},
     device::{Payload, Vmbus},
 };
 
@@ -119,8 +119,13 @@ impl Offers {
 
     /// The host offers a channel.
     pub(crate) fn offered(&self, connection: &Arc<Connection>, offer: Offer) {
-        if connection.state() != State::Connected {
-            return connection.protocol_error(format_args!("offer while not connected"));
+        match connection.state() {
+            State::Connected => {}
+            // Too late; the host forgets it with UNLOAD.
+            State::Closing | State::Disconnected => return,
+            State::Connecting => {
+                return connection.protocol_error(format_args!("offer before the connection"))
+            }
         }
         let relid = offer.relid;
         let cpu = self.choose_cpu(&offer);
@@ -139,8 +144,9 @@ impl Offers {
     pub(crate) fn rescinded(&self, connection: &Arc<Connection>, relid: Relid) {
         match connection.relids.get(relid) {
             Some(core) => self.push(connection, Task::Rescind(core)),
-            None => connection
-                .protocol_error(format_args!("rescind of channel {relid}, which isn't offered")),
+            None => connection.protocol_error(format_args!(
+                "rescind of channel {relid}, which isn't offered"
+            )),
         }
     }
 
@@ -274,7 +280,9 @@ impl Offers {
         // Out of the list first: removing a device unbinds its driver, which may take a while.
         let entry = {
             let mut entries = self.entries.lock();
-            let place = entries.iter().position(|entry| Arc::ptr_eq(&entry.core, core));
+            let place = entries
+                .iter()
+                .position(|entry| Arc::ptr_eq(&entry.core, core));
             place.and_then(|place| entries.remove(place).ok())
         };
         let primary = core.offer.is_primary();
@@ -294,7 +302,11 @@ impl Offers {
             return;
         }
         let relid = core.offer.relid;
-        if !connection.relids.get(relid).is_some_and(|present| Arc::ptr_eq(&present, core)) {
+        if !connection
+            .relids
+            .get(relid)
+            .is_some_and(|present| Arc::ptr_eq(&present, core))
+        {
             return;
         }
         connection.relids.remove(relid);

@@ -143,7 +143,10 @@ impl platform::Driver for Root {
         _id: Option<&'bound ()>,
     ) -> impl PinInit<Self, Error> + 'bound {
         let root = Self::start(pdev.as_ref());
-        PROBED.store(root.as_ref().map_or_else(|error| error.to_errno(), |_| 1), Relaxed);
+        PROBED.store(
+            root.as_ref().map_or_else(|error| error.to_errno(), |_| 1),
+            Relaxed,
+        );
         root
     }
 }
@@ -171,9 +174,11 @@ impl Root {
             cpu_up,
             cpu_down,
         )?);
-        root.connection.negotiate(newest_version()).inspect_err(|error| {
-            log_err!("no connection to the host: {error:?}\n");
-        })?;
+        root.connection
+            .negotiate(newest_version())
+            .inspect_err(|error| {
+                log_err!("no connection to the host: {error:?}\n");
+            })?;
         root.hooks = Some(Hooks {
             _kexec: KexecHandler::new::<Interrupt>(hypervisor)?,
             _crash: CrashHandler::new::<Interrupt>(hypervisor)?,

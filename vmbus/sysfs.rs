@@ -159,7 +159,11 @@ fn monitor_id(core: &ChannelCore) -> Result<MonitorId> {
 /// The pending bits of the channel's monitor group.
 fn show_pending(core: &ChannelCore, page: usize, out: &mut Writer<'_>) -> Result {
     let id = monitor_id(core)?;
-    emit!(out, "{}\n", core.connection.monitor_u32(page, id.pending_offset())?)
+    emit!(
+        out,
+        "{}\n",
+        core.connection.monitor_u32(page, id.pending_offset())?
+    )
 }
 
 /// How long the other side may wait before it looks, in units of 100 ns.
@@ -172,7 +176,11 @@ fn show_latency(core: &ChannelCore, page: usize, out: &mut Writer<'_>) -> Result
 /// The connection that the trigger signals.
 fn show_conn_id(core: &ChannelCore, page: usize, out: &mut Writer<'_>) -> Result {
     let at = monitor_id(core)?.connection_id_offset();
-    emit!(out, "{}\n", core.connection.monitor_u32(page, at)? & 0xff_ffff)
+    emit!(
+        out,
+        "{}\n",
+        core.connection.monitor_u32(page, at)? & 0xff_ffff
+    )
 }
 
 /// Moves a channel to another CPU.

@@ -7,8 +7,7 @@
 //! `Documentation/ABI/debugfs-vmbus`.
 
 use kernel::{
-    debugfs,
-    fmt,
+    debugfs, fmt,
     prelude::*,
     str::CString,
     sync::{aref::ARef, Arc},
@@ -16,8 +15,8 @@ use kernel::{
 use kernel_ext::{bus, sysfs::Dir};
 
 use crate::{
-    connection::Connection,
     channel_core::ChannelCore,
+    connection::Connection,
     device::Vmbus,
     sysfs::{self, ChannelDir},
 };
@@ -164,7 +163,11 @@ fn show_channel(shown: &Shown, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "pending: {}", channel.pending())?;
         writeln!(f, "gpadl: {:#x}", channel.gpadl_id())?;
     }
-    writeln!(f, "gpadl_state: {}", if open.is_some() { "shared" } else { "none" })?;
+    writeln!(
+        f,
+        "gpadl_state: {}",
+        if open.is_some() { "shared" } else { "none" }
+    )?;
     writeln!(f, "packets_out: {}", stats.packets_out)?;
     writeln!(f, "packets_in: {}", stats.packets_in)?;
     writeln!(f, "bytes_out: {}", stats.bytes_out)?;

@@ -21,15 +21,16 @@ use kernel::prelude::*;
 mod log;
 
 mod channel;
+mod channel_core;
 mod connection;
 mod control;
-mod channel_core;
 pub mod device;
 pub mod device_id;
 mod gpadl;
 mod interrupt;
 mod offers;
 mod relids;
+mod requests;
 mod ring;
 mod root;
 pub mod stats;
@@ -38,11 +39,12 @@ mod unload;
 mod views;
 
 pub use self::{
-    channel_core::ChannelStats,
     channel::{Channel, Handler, Offered, Open, OpenConfig, OpenError, SendError},
+    channel_core::ChannelStats,
     control::Outcome,
     device::Vmbus,
     gpadl::{Gpadl, Teardown},
+    requests::{RequestError, Requests},
     ring::RingSizes,
 };
 
