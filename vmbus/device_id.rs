@@ -6,7 +6,8 @@
 //! which matches devices by it, and `modpost`, which turns it into `alias=vmbus:...` lines of the
 //! module, so that user space loads the module when such a device appears.
 
-use vmbus_wire::Guid;
+#[doc(hidden)]
+pub use vmbus_wire::Guid;
 
 /// The class ids of the devices that a driver drives.
 pub struct IdTable {
@@ -81,15 +82,14 @@ macro_rules! vmbus_device_table {
 
         // The name is what `modpost` looks for, as in `kernel::module_device_table!`.
         const _: () = {
+            const CLASSES: &[$crate::device_id::Guid] = &[$($class),*];
             #[export_name = concat!(
                 "__mod_device_table__", line!(),
                 "__kmod_", module_path!(),
                 "__vmbus__", stringify!($name)
             )]
-            static TABLE: [
-                $crate::device_id::RawId;
-                [$($class),*].len() + 1
-            ] = $crate::device_id::RawId::table(&[$($class),*]);
+            static TABLE: [$crate::device_id::RawId; CLASSES.len() + 1] =
+                $crate::device_id::RawId::table(CLASSES);
         };
     };
 }

@@ -279,6 +279,17 @@ impl<'b> BalloonResponse<'b> {
     }
 }
 
+/// The ranges of a balloon response that [`BalloonResponse::finish`] has made, for the case that it
+/// couldn't be sent.
+pub fn balloon_ranges(message: &[u8]) -> impl Iterator<Item = PageRange> + '_ {
+    message
+        .get(BALLOON_HEAD_BYTES..)
+        .unwrap_or_default()
+        .chunks_exact(RANGE_BYTES)
+        .filter_map(|bytes| U64::read_from_bytes(bytes).ok())
+        .filter_map(|wire| PageRange::from_wire(wire.get()))
+}
+
 const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
 const _: () = assert!(size_of::<VersionRequest>() == 16);
 const _: () = assert!(size_of::<CapabilitiesReport>() == 32);

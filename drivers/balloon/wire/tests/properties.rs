@@ -124,11 +124,10 @@ proptest! {
         prop_assert_eq!(usize::from(u16::from_le_bytes([bytes[2], bytes[3]])), bytes.len());
         let count = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) >> 1;
         prop_assert_eq!(bytes.len(), 16 + 8 * count as usize);
-        let mut sent = Vec::new();
-        for wire in bytes[16..].chunks_exact(8) {
-            let range = PageRange::from_wire(u64::from_le_bytes(wire.try_into().unwrap())).unwrap();
-            sent.extend(range.start()..range.end());
-        }
+        prop_assert_eq!(balloon_ranges(bytes).count(), count as usize);
+        let sent: Vec<_> = balloon_ranges(bytes)
+            .flat_map(|range| range.start()..range.end())
+            .collect();
         prop_assert_eq!(sent, pages);
     }
 }
