@@ -170,8 +170,16 @@ fn command(l1: &L1, job: &Job, name: &str) -> Result<(Command, PathBuf)> {
     let memory = largest.unwrap_or(512) + OVERHEAD;
     let console = l1.logs.join(format!("{name}-console.log"));
     let mut command = qemu::command(&l1.qemu_root)?;
+    // Without five-level paging each of the nested page walks is shorter.
     command
-        .args(["-accel", "tcg,tb-size=512", "-cpu", "max,+svm", "-smp", "1"])
+        .args([
+            "-accel",
+            "tcg,tb-size=512",
+            "-cpu",
+            "max,+svm,-la57",
+            "-smp",
+            "1",
+        ])
         .args([
             "-M",
             "q35,sata=off,smbus=off,vmport=off",
