@@ -62,8 +62,8 @@ pub fn hot_add_unit() -> u64 {
 /// # Errors
 ///
 /// `EINVAL` if the range is empty, isn't made of whole units, or doesn't fit an address; `EEXIST`
-/// if the kernel has something there already, which no other try will change; else what the kernel's
-/// `add_memory` says.
+/// if the kernel has something there already, which no other try will change; else what the
+/// kernel's `add_memory` says.
 pub fn hot_add(first_pfn: u64, count: u64) -> Result {
     let unit = hot_add_unit();
     let whole = |pages: u64| pages.checked_rem(unit) == Some(0);

@@ -69,8 +69,8 @@ impl<T: Call> Block<T> {
         data: *mut ffi::c_void,
     ) -> ffi::c_int {
         const { assert!(offset_of!(Block<()>, raw) == 0) };
-        // SAFETY: The block is the first field of a `Block<T>`, which is in a chain and hence alive;
-        // it's only looked at.
+        // SAFETY: The block is the first field of a `Block<T>`, which is in a chain and hence
+        // alive; it's only looked at.
         let this = unsafe { &*block.cast::<Self>().cast_const() };
         // SAFETY: The chain passes what belongs to the event.
         unsafe { this.handler.call(event, data) };
@@ -123,8 +123,8 @@ impl<T: Panic> PanicNotifier<T> {
 
 impl<T: Panic> Drop for PanicNotifier<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the block is in the chain. Nobody runs it when this returns:
-        // the function waits for RCU.
+        // SAFETY: By the type invariant the block is in the chain. Nobody runs it when this
+        // returns: the function waits for RCU.
         unsafe {
             hv_bindings::atomic_notifier_chain_unregister(
                 &raw mut hv_bindings::panic_notifier_list,

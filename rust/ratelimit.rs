@@ -19,8 +19,8 @@ const BURST: u32 = 10;
 
 /// Lets some messages through and counts the others.
 ///
-/// One for each kind of message: in a static by [`pr_warn_ratelimited!`], or in a field, so that one
-/// misbehaving device doesn't silence another's messages.
+/// One for each kind of message: in a static by [`pr_warn_ratelimited!`], or in a field, so that
+/// one misbehaving device doesn't silence another's messages.
 ///
 /// [`pr_warn_ratelimited!`]: crate::pr_warn_ratelimited
 pub struct RateLimit {

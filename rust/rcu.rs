@@ -20,8 +20,8 @@ use kernel::sync::{
     ArcBorrow, //
 };
 
-/// Waits until every reader that began before has ended: those with a [`Guard`], with preemption off,
-/// and interrupt handlers. May sleep.
+/// Waits until every reader that began before has ended: those with a [`Guard`], with preemption
+/// off, and interrupt handlers. May sleep.
 pub fn synchronize() {
     // SAFETY: Process context as documented.
     unsafe { hv_bindings::synchronize_rcu() };
@@ -41,8 +41,8 @@ pub struct RcuSlot<T> {
     _owner: PhantomData<Arc<T>>,
 }
 
-// SAFETY: The slot owns an `Arc<T>`, and gives out `Arc<T>` and `&T` on whichever thread it is; both
-// is right if `T` is `Send` and `Sync`.
+// SAFETY: The slot owns an `Arc<T>`, and gives out `Arc<T>` and `&T` on whichever thread it is;
+// both is right if `T` is `Send` and `Sync`.
 unsafe impl<T: Send + Sync> Send for RcuSlot<T> {}
 // SAFETY: As above; the pointer itself is changed atomically.
 unsafe impl<T: Send + Sync> Sync for RcuSlot<T> {}

@@ -127,8 +127,8 @@ impl Queue {
     {
         let cpu = cpu_or_any(cpu);
         // SAFETY: The closure returns false only if the item is queued already; `W` is `Send` and
-        // static. `__enqueue` promises a valid pointer for the call and, if that returns true, until
-        // the item's function is called.
+        // static. `__enqueue` promises a valid pointer for the call and, if that returns true,
+        // until the item's function is called.
         unsafe {
             item.__enqueue(|work| hv_bindings::queue_work_on(cpu, self.queue.as_ptr(), work.cast()))
         }
@@ -161,8 +161,8 @@ impl Queue {
         unsafe { hv_bindings::__flush_workqueue(self.queue.as_ptr()) };
     }
 
-    /// Waits until the queue is empty, also of what running items queue. May sleep; meanwhile nobody
-    /// else may queue anything.
+    /// Waits until the queue is empty, also of what running items queue. May sleep; meanwhile
+    /// nobody else may queue anything.
     pub fn drain(&self) {
         // SAFETY: By the type invariant the queue is live.
         unsafe { hv_bindings::drain_workqueue(self.queue.as_ptr()) };
@@ -225,8 +225,8 @@ unsafe fn release_queued<T>(item: &Arc<T>) {
     drop(unsafe { Arc::from_raw(Arc::as_ptr(item)) });
 }
 
-/// Takes an item from its queue if it waits there, and waits until it isn't run any more. Says whether
-/// it waited there. May sleep; not from the item itself.
+/// Takes an item from its queue if it waits there, and waits until it isn't run any more. Says
+/// whether it waited there. May sleep; not from the item itself.
 ///
 /// Afterwards the item isn't queued, unless somebody queued it again.
 pub fn cancel_sync<T, const ID: u64>(item: &Arc<T>) -> bool
@@ -236,7 +236,8 @@ where
     // SAFETY: The field is an initialised work item, kept by `item`.
     let cancelled = unsafe { hv_bindings::cancel_work_sync(work_of::<T, ID>(item)) };
     if cancelled {
-        // SAFETY: It was queued as `Arc<T>`, the only pointer that `WorkItem` allows, and cancelled.
+        // SAFETY: It was queued as `Arc<T>`, the only pointer that `WorkItem` allows, and
+        // cancelled.
         unsafe { release_queued(item) };
     }
     cancelled

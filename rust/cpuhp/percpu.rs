@@ -6,8 +6,8 @@ use kernel::prelude::*;
 
 /// One value for each CPU that the machine can have, also for those that aren't on-line.
 ///
-/// The values are shared: several CPUs may look at one, also at the same time, and so they change by
-/// atomics or locks only. Values that different CPUs write often deserve `#[repr(align(64))]`.
+/// The values are shared: several CPUs may look at one, also at the same time, and so they change
+/// by atomics or locks only. Values that different CPUs write often deserve `#[repr(align(64))]`.
 ///
 /// # Invariants
 ///

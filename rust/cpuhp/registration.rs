@@ -16,15 +16,15 @@ use kernel::{
 
 use super::CpusRead;
 
-/// How many calls of [`Registration`] are in progress in which the kernel doesn't bear a "down" that
-/// fails. Changed with the hot-plug lock held for reading, when no CPU is on its way down, so that
-/// it never concerns a CPU that really goes.
+/// How many calls of [`Registration`] are in progress in which the kernel doesn't bear a "down"
+/// that fails. Changed with the hot-plug lock held for reading, when no CPU is on its way down, so
+/// that it never concerns a CPU that really goes.
 static MUST_SUCCEED: Atomic<i32> = Atomic::new(0);
 
 /// Hot-plug callbacks of a driver, in the kernel's dynamic on-line states.
 ///
-/// Dropping it runs "down" on each CPU for which "up" ran. The callbacks run in process context in a
-/// thread that is bound to the CPU, with the hot-plug lock held; they may sleep.
+/// Dropping it runs "down" on each CPU for which "up" ran. The callbacks run in process context in
+/// a thread that is bound to the CPU, with the hot-plug lock held; they may sleep.
 #[must_use = "the callbacks are removed when this is dropped"]
 pub struct Registration {
     state: hv_bindings::cpuhp_state,
@@ -35,11 +35,12 @@ fn conjure<F: Copy + 'static>() -> F {
     const {
         assert!(
             size_of::<F>() == 0,
-            "the callbacks can't carry data: functions, or closures that capture nothing"
+            "callbacks are functions, or closures that capture nothing"
         )
     };
-    // SAFETY: A zero-sized value can be copied from any aligned address. That one may exist is known
-    // since `Registration::new` was given one; being `Copy` it's no token that may exist only once.
+    // SAFETY: A zero-sized value can be copied from any aligned address. That one may exist is
+    // known since `Registration::new` was given one; being `Copy` it's no token that may exist only
+    // once.
     unsafe { *NonNull::<F>::dangling().as_ptr() }
 }
 
@@ -59,8 +60,8 @@ extern "C" fn down<D: Fn(u32) -> Result + Copy + 'static>(cpu: ffi::c_uint) -> f
 }
 
 impl Registration {
-    /// Runs `up` on each on-line CPU one by one, and from now on for each that comes; `down` for each
-    /// that goes, which may refuse. May sleep; not with the hot-plug lock held.
+    /// Runs `up` on each on-line CPU one by one, and from now on for each that comes; `down` for
+    /// each that goes, which may refuse. May sleep; not with the hot-plug lock held.
     ///
     /// If `up` fails on a CPU, `down` runs on those before it. In that case, and when the
     /// registration is dropped, an error of `down` is ignored: the kernel can't bear it.
@@ -75,8 +76,8 @@ impl Registration {
     {
         let _cpus = CpusRead::lock();
         MUST_SUCCEED.add(1, Relaxed);
-        // SAFETY: The hot-plug lock is held, the name is static, and the functions stay until `drop`
-        // has removed them.
+        // SAFETY: The hot-plug lock is held, the name is static, and the functions stay until
+        // `drop` has removed them.
         let state = unsafe {
             hv_bindings::__cpuhp_setup_state_cpuslocked(
                 hv_bindings::CPUHP_AP_ONLINE_DYN,

@@ -9,9 +9,9 @@ use kernel::{
 
 /// Whether the C driver is there and owns the VMBus device.
 ///
-/// Its platform driver is called `vmbus` ([`drivers/hv/vmbus_drv.c`](srctree/drivers/hv/vmbus_drv.c)),
-/// built in or loaded. Ask before registering a platform driver of the same name, which would be
-/// found too. Process context.
+/// Its platform driver is called `vmbus`
+/// ([`drivers/hv/vmbus_drv.c`](srctree/drivers/hv/vmbus_drv.c)), built in or loaded. Ask before
+/// registering a platform driver of the same name, which would be found too. Process context.
 pub fn c_driver_present() -> bool {
     [c_str!("vmbus"), c_str!("hv_vmbus")].iter().any(|name| {
         // SAFETY: Both are valid for the call; the platform bus is never unregistered. The result

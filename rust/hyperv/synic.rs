@@ -2,8 +2,8 @@
 
 //! The synthetic interrupt controller of one CPU: message slot and event flags.
 //!
-//! The kernel's `hv_stimer_global_cleanup` is deliberately not offered: it frees what the handler of a
-//! timer's message works on, and the kernel calls it by itself before a kexec.
+//! The kernel's `hv_stimer_global_cleanup` is deliberately not offered: it frees what the handler
+//! of a timer's message works on, and the kernel calls it by itself before a kexec.
 //!
 //! Source of the layouts: Hypervisor Top Level Functional Specification, chapter "Inter-Partition
 //! Communication".
@@ -115,8 +115,8 @@ impl Synic {
     /// Turns the SynIC on: pages, interrupt, and timers if they need messages.
     ///
     /// The interrupt handler has to be registered before, and has to call
-    /// [`Synic::handle_timer_message`]: timers that send messages drive the CPU's clock from here on,
-    /// which stands still if nobody takes them.
+    /// [`Synic::handle_timer_message`]: timers that send messages drive the CPU's clock from here
+    /// on, which stands still if nobody takes them.
     ///
     /// To be run on the CPU itself, by a thread that stays there (a CPU hot-plug callback, or
     /// [`on_cpu`]). Doing it twice changes nothing.

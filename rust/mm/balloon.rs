@@ -69,8 +69,8 @@ impl Chunk {
 ///
 /// # Invariants
 ///
-/// A page is in `chunks` (its number split into chunk and bit) exactly while this value owns it as a
-/// single page, marked off-line and taken out of the kernel's count; `count` is their number.
+/// A page is in `chunks` (its number split into chunk and bit) exactly while this value owns it as
+/// a single page, marked off-line and taken out of the kernel's count; `count` is their number.
 pub struct Balloon {
     chunks: RBTree<u64, Chunk>,
     count: u64,
@@ -124,7 +124,8 @@ impl Balloon {
         }
         let chunk = self.chunks.get_mut(&key).ok_or(ENOMEM)?;
         for pfn in first_pfn..first_pfn + count {
-            // INVARIANT: The page is single, since the block was split; it's marked and counted out.
+            // INVARIANT: The page is single, since the block was split; it's marked and counted
+            // out.
             chunk.insert(pfn);
             // SAFETY: The page is ours, and in use by nobody.
             unsafe { hv_bindings::balloon_page_out(page_of(pfn)) };
@@ -168,8 +169,9 @@ impl Balloon {
         freed
     }
 
-    /// Forgets all pages without giving them back, and returns how many there were. They stay lost to
-    /// the guest until it is started again, and count in [`leaked_pages`](crate::pages::leaked_pages).
+    /// Forgets all pages without giving them back, and returns how many there were. They stay lost
+    /// to the guest until it is started again, and count in
+    /// [`leaked_pages`](crate::pages::leaked_pages).
     pub fn leak(&mut self) -> u64 {
         let count = self.chunks.values().map(Chunk::count).sum();
         self.chunks = RBTree::new();

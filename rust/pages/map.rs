@@ -2,8 +2,8 @@
 
 //! Page lists mapped into the kernel's address space.
 //!
-//! Mapping and unmapping may sleep: a [`RingMap`] or [`SharedBuffer`] is made and dropped in process
-//! context. Access is possible in any context.
+//! Mapping and unmapping may sleep: a [`RingMap`] or [`SharedBuffer`] is made and dropped in
+//! process context. Access is possible in any context.
 
 use core::ops::Range;
 
@@ -43,7 +43,8 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if an index is outside of the list, `ENOMEM` if there is no memory or address space.
+    /// `EINVAL` if an index is outside of the list, `ENOMEM` if there is no memory or address
+    /// space.
     ///
     /// # Safety
     ///
