@@ -97,7 +97,7 @@ pub struct GpaRange<'a> {
 
 /// First word of a range.
 fn range_word(byte_offset: u32, byte_count: u32) -> u64 {
-    u64::from(byte_offset) << 32 | u64::from(byte_count)
+    (u64::from(byte_offset) << 32) | u64::from(byte_count)
 }
 
 fn check_range(byte_offset: u32, byte_count: u32) -> Result<u64, GpadlError> {

@@ -88,7 +88,7 @@ impl Guid {
         while i < TEXT_TO_WIRE.len() {
             let (from, to) = TEXT_TO_WIRE[i];
             match (hex_digit(text[from]), hex_digit(text[from + 1])) {
-                (Some(high), Some(low)) => bytes[to] = high << 4 | low,
+                (Some(high), Some(low)) => bytes[to] = (high << 4) | low,
                 _ => return None,
             }
             i += 1;

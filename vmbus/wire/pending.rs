@@ -249,5 +249,5 @@ impl<T, S: DerefMut<Target = [Slot<T>]>> PendingTable<S> {
 }
 
 fn make_id(index: u32, generation: u32) -> u64 {
-    u64::from(generation) << 32 | u64::from(index.wrapping_add(1))
+    (u64::from(generation) << 32) | u64::from(index.wrapping_add(1))
 }

@@ -50,7 +50,7 @@ impl ProtocolVersion {
 
     /// A version from its two numbers.
     pub const fn new(major: u16, minor: u16) -> Self {
-        Self((major as u32) << 16 | minor as u32)
+        Self(((major as u32) << 16) | minor as u32)
     }
 
     /// A version from the number on the wire. Any value is accepted; whether it is one the guest

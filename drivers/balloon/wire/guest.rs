@@ -66,7 +66,7 @@ impl Capabilities {
         while alignment < Self::ALIGNMENT_MAX && (PAGES_PER_MIB << alignment) < hot_add_pages {
             alignment += 1;
         }
-        Self(Self::BALLOON | Self::HOT_ADD | (alignment as u64) << Self::ALIGNMENT_SHIFT)
+        Self(Self::BALLOON | Self::HOT_ADD | ((alignment as u64) << Self::ALIGNMENT_SHIFT))
     }
 
     /// The bits on the wire.
@@ -270,7 +270,7 @@ impl<'b> BalloonResponse<'b> {
                 transaction: U32::new(transaction),
             },
             reserved: U32::new(0),
-            flags: U32::new(u32::from(more) | (self.ranges as u32) << 1),
+            flags: U32::new(u32::from(more) | ((self.ranges as u32) << 1)),
         };
         if let Ok((place, _)) = BalloonHead::mut_from_prefix(self.buffer) {
             *place = head;

@@ -43,7 +43,7 @@ impl PageRange {
 
     /// The range on the wire.
     pub const fn to_wire(self) -> u64 {
-        self.start | (self.count as u64) << START_BITS
+        self.start | ((self.count as u64) << START_BITS)
     }
 
     /// Number of the first page.

@@ -178,9 +178,7 @@ proptest! {
             gpadl::single_range(relid(), 1, 0, pages * 4096, 0..u64::from(given)).unwrap().collect();
         let (last, before) = messages.split_last().unwrap();
         prop_assert!(before.iter().all(|message| message.is_ok()));
-        prop_assert_eq!(
-            last.as_ref().err(),
-            Some(&GpadlError::MissingPages { words: pages - given })
-        );
+        let missing = GpadlError::MissingPages { words: pages - given };
+        prop_assert_eq!(last.as_ref().err(), Some(&missing));
     }
 }
