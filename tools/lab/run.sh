@@ -36,13 +36,10 @@ libraries_of() {
 
 # The runner is static: it runs as it is inside L1, whose image has no library for it.
 cargo_build_runner() {
-	local cargo=(cargo)
-	if ! command -v cargo >/dev/null; then
-		cargo=("$LAB/in-root" RUSTFLAGS="-C target-feature=+crt-static" cargo)
-	fi
-	(cd "$REPO" && RUSTFLAGS="-C target-feature=+crt-static" nice "${cargo[@]}" build \
+	# By the build root's compiler: this machine need not have one.
+	cd "$REPO" && in_root RUSTFLAGS="-C target-feature=+crt-static" nice cargo build \
 		--release --locked --package vmlab --target x86_64-unknown-linux-gnu \
-		--target-dir build/lab/cargo)
+		--target-dir build/lab/cargo
 }
 
 # build_runner: up to date in $VMLAB; says something only when there is work.
