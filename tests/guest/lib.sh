@@ -159,6 +159,28 @@ dmesg_ever() {
 	[ -n "$LINE" ]
 }
 
+# our_lines: what vmbus said since the mark, each line once (insmod tries two system calls),
+# without the kernel's own remarks about modules from outside its tree.
+our_lines() {
+	dmesg_since | grep '] vmbus: ' | grep -vE 'taint|module verification' |
+		sed 's/^<[0-9]*>\[[^]]*\] *//' | sort -u
+}
+
+# refused_with MODULE_FILE REGEX ERROR: insmod fails with ERROR, and vmbus says why in one
+# line of this form.
+refused_with() {
+	local lines
+	refused "insmod $1" insmod "$1"
+	note "$REFUSAL"
+	matches "what insmod said" "$REFUSAL" ".*$3.*"
+	lines=$(our_lines)
+	same "number of lines that say why" "$(echo "$lines" | grep -c .)" 1
+	matches "the line" "$lines" "$2"
+	note "$lines"
+	# The refusal is an error message, and expected.
+	DMESG_ALLOW='] vmbus: '
+}
+
 #### The host
 
 # host COMMAND...: asks for something; 0 when it was done. Its answer is left in ANSWER.

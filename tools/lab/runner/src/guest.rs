@@ -53,7 +53,8 @@ pub(crate) struct Guest {
 
 /// The kernel command line of a guest.
 pub(crate) fn command_line(job: &Job, scenario: &Scenario) -> String {
-    let mut words = vec!["console=ttyS0 quiet panic=1 oops=panic".to_owned()];
+    let always = "console=ttyS0 quiet panic=1 oops=panic sysrq_always_enabled";
+    let mut words = vec![always.to_owned()];
     if job.interactive {
         // A person looks at this console and may want to survive a mistake.
         words = vec!["console=ttyS0 quiet".to_owned()];
@@ -148,7 +149,8 @@ impl Guest {
         command
             .arg("-chardev")
             .arg(format!(
-                "file,id=console,path={}",
+                "socket,id=console,{},logfile={}",
+                socket("console"),
                 work.join("console.log").display()
             ))
             .args(["-serial", "chardev:console"])
@@ -227,6 +229,23 @@ impl Guest {
         let at = self.started.elapsed().as_secs_f64();
         // A log line that can't be written is no reason to fail a test.
         let _ = writeln!(self.control_log, "{at:9.3} {direction} {}", line.trim_end());
+    }
+
+    /// Has a guest that hangs say on its console what its tasks wait for and what its CPUs do:
+    /// break on a serial console is Linux's SysRq key.
+    ///
+    /// # Errors
+    ///
+    /// When its QEMU is gone or does not answer.
+    pub(crate) fn explain(&mut self, pause: Duration) -> Result<()> {
+        let mut console = UnixStream::connect(self.work.join("console"))?;
+        for key in [b"w", b"l"] {
+            let argument = serde_json::json!({ "id": "console" });
+            self.qmp.execute("chardev-send-break", argument)?;
+            console.write_all(key)?;
+            thread::sleep(pause);
+        }
+        Ok(())
     }
 
     /// The last lines of its console.

@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// then; an emulated L1 under load loses about one guest in thirty there.
 const LOST_BOOTS: u32 = 2;
 /// Lines of console shown for a case that went wrong.
-const TAIL: usize = 40;
+const TAIL: usize = 60;
 
 /// Runs every scenario of the job.
 ///
@@ -254,10 +254,7 @@ impl Boot<'_, '_> {
             self.note(&format!("console: {line}"))?;
         }
         let words = self.guest.qemu.complaints();
-        for line in words
-            .lines()
-            .filter(|line| !line.contains("warning: Number of"))
-        {
+        for line in words.lines().filter(|line| !line.contains(": warning: ")) {
             self.note(&format!("qemu: {line}"))?;
         }
         match self.phase {
@@ -275,6 +272,8 @@ impl Boot<'_, '_> {
     }
 
     fn late(&mut self) -> Result<Go> {
+        // Best effort: a guest that is past answering leaves the reason as it is.
+        let _ = self.guest.explain(self.job.seconds(2));
         match &self.phase {
             Phase::Booting => self.fail("the guest's init did not start in time"),
             Phase::Idle => self.fail("the guest did not ask for its next case in time"),
