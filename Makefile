@@ -62,7 +62,7 @@ check-full: ## everything: check, then check-debug, with one result
 	@CHECK_FULL=1 tools/check/run
 
 bench: root ## measure the module's ring code in user space
-	@tools/bench/run
+	@tools/lab/in-root nice tools/bench/ring
 
 install: ## build the modules for the running kernel and install them
 	@tools/lab/install-modules

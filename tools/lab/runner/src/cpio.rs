@@ -155,11 +155,8 @@ fn write_image(entries: &BTreeMap<String, Entry>, path: &Path) -> Result<String>
     let mut out = cpio.finish()?;
     out.flush().context("write the image")?;
     let digest = out.hash.finalize();
-    Ok(digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    let first: [u8; 8] = std::array::from_fn(|at| digest[at]);
+    Ok(format!("{:016x}", u64::from_be_bytes(first)))
 }
 
 /// Removes all but the newest images of this name; a run that still boots an older one has it
