@@ -97,10 +97,10 @@ impl From<HvError> for Error {
 }
 
 /// Interrupts of this CPU are off while this lives; they become what they were when it's dropped.
-struct IrqsOff(usize, kernel::types::NotThreadSafe);
+pub(super) struct IrqsOff(usize, kernel::types::NotThreadSafe);
 
 impl IrqsOff {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         // SAFETY: May be called in any context; `drop` undoes it on the same CPU.
         let flags = unsafe { hv_bindings::irq_save() };
         Self(flags, kernel::types::NotThreadSafe)

@@ -19,7 +19,10 @@ use kernel::{
     },
 };
 
-use super::Hypervisor;
+use super::{
+    hypercall::IrqsOff,
+    Hypervisor, //
+};
 use crate::{
     cpuhp::{
         current_cpu,
@@ -160,6 +163,9 @@ impl Synic {
             let control = self.get(hv_bindings::HV_MSR_SCONTROL);
             self.set(hv_bindings::HV_MSR_SCONTROL, control | CONTROL_ENABLED);
         }
+        // The timer is in use as soon as it is registered, and its first message may come at once:
+        // a message that found `timer` still false would be lost, and this CPU's clock with it.
+        let _irqs = IrqsOff::new();
         // SAFETY: Hyper-V is there. This registers this CPU's timer with the clock-event core,
         // which puts it to use only on its own CPU.
         unsafe { hv_bindings::hv_stimer_legacy_init(self.cpu, VMBUS_SINT as i32) };
@@ -180,9 +186,10 @@ impl Synic {
         if current_cpu() != self.cpu {
             return Err(EXDEV);
         }
-        self.timer.store(false, Relaxed);
         // SAFETY: Hyper-V is there. Takes the timer from its CPU, if it was put to use.
         unsafe { hv_bindings::hv_stimer_legacy_cleanup(self.cpu) };
+        // Not before: until another timer has taken over, messages drive this CPU's clock.
+        self.timer.store(false, Relaxed);
         let here = PreemptOff::new();
         self.forget_pages(&here)
     }
