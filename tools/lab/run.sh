@@ -151,7 +151,12 @@ guest_image() {
 	shopt -s nullglob
 	local ours=("$REPO/build/modules/$release"/*.ko)
 	shopt -u nullglob
-	[[ ${#ours[@]} -eq 0 ]] || cp "${ours[@]}" "$stage/rust/lib/modules/$release/"
+	local module
+	for module in "${ours[@]}"; do
+		# Debug information is most of the file, and the guest only carries it around.
+		root_program strip --strip-debug -o "$stage/rust/lib/modules/$release/$(basename "$module")" \
+			"$module"
+	done
 	stock_modules "$release" "$stage/c/lib/modules/$release" hv_balloon hv_utils
 	for stack in rust c; do
 		root_program depmod -b "$stage/$stack" "$release" 2>/dev/null ||

@@ -26,7 +26,8 @@ for key in relid target_cpu out_ring_bytes in_ring_bytes out_read out_write in_r
 	packets_out packets_in bytes_out bytes_in signals_out interrupts_in pending gpadl errors; do
 	matches "channel: $key" "$(value "$file" "$key")" '(0x)?[0-9a-f]+'
 done
-same "channel: class" "$(value "$file" class | tr -d '{}')" "$BALLOON_CLASS"
+# A name for people, or the GUID where we know no name.
+matches "channel: class" "$(value "$file" class)" '[a-z0-9-]+'
 same "channel: instance" "$(value "$file" instance | tr -d '{}')" "$BALLOON_INSTANCE"
 same "channel: relid" "$(value "$file" relid)" "$(relid_of "$DEVICE")"
 same "channel: state" "$(value "$file" state)" open

@@ -43,10 +43,10 @@ say ""
 for dir in "$BUS"/devices/*; do
 	relid=$(relid_of "$dir")
 	row instance "$(basename "$dir")"
-	row "  class" "$(tr -d '{}' <"$dir/class_id")"
+	file=$(debugfs_of "$dir")
+	row "  class" "$(tr -d '{}' <"$dir/class_id") $(value "$file" class)"
 	driver=$(driver_of "$dir")
 	row "  driver" "${driver:-none}"
-	file=$(debugfs_of "$dir")
 	if [ -r "$file" ]; then
 		row "  channel" "$relid, $(value "$file" state), on CPU $(value "$file" target_cpu)"
 		row "  rings" "out $(($(value "$file" out_ring_bytes) / 1024)) KiB, in $(($(value "$file" in_ring_bytes) / 1024)) KiB"

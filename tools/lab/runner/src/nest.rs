@@ -307,3 +307,34 @@ pub(crate) fn shell(l1: &L1, job: &Job) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Stack;
+
+    #[test]
+    fn labs_share_the_scenarios_without_loss() {
+        let text = r#"{"name": "s", "about": "", "scenarios": [
+            {"name": "a", "about": "", "cases": [{"name": "x", "timeout": 400}]},
+            {"name": "b", "about": "", "cases": [{"name": "x"}]},
+            {"name": "c", "about": "", "cases": [{"name": "x"}]}]}"#;
+        let job = Job {
+            suite: serde_json::from_str(text).unwrap(),
+            stack: Stack::Rust,
+            qemu_root: PathBuf::new(),
+            kernel: PathBuf::new(),
+            images: BTreeMap::new(),
+            acceleration: String::new(),
+            timeout_scale: 1.0,
+            interactive: false,
+        };
+        let names = |count| -> Vec<Vec<String>> {
+            let part = |job: Job| job.suite.scenarios.into_iter().map(|s| s.name).collect();
+            share(&job, count).into_iter().map(part).collect()
+        };
+        assert_eq!(names(1), [["a", "b", "c"]]);
+        assert_eq!(names(2), [vec!["a"], vec!["b", "c"]]);
+        assert_eq!(names(9).len(), 3);
+    }
+}

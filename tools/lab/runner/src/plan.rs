@@ -276,3 +276,56 @@ impl Job {
             + self.seconds(crate::nest::BOOT_TIMEOUT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suite(text: &str) -> Result<Suite> {
+        let suite: Suite = serde_json::from_str(text)?;
+        suite.check()?;
+        Ok(suite)
+    }
+
+    const TWO: &str = r#"{"name": "s", "about": "", "scenarios": [
+        {"name": "a", "about": "", "cases": [{"name": "x"}, {"name": "y", "timeout": 5}]},
+        {"name": "b", "about": "", "cpus": 4, "cases": [{"name": "x", "rust_only": "why"}]}]}"#;
+
+    #[test]
+    fn what_is_left_out_has_the_documented_default() {
+        let suite = suite(TWO).unwrap();
+        assert_eq!(suite.scenarios[0].cpus, 1);
+        assert_eq!(suite.scenarios[0].memory, 512);
+        assert!(suite.scenarios[0].hyperv && suite.scenarios[0].take_bus);
+        assert_eq!(suite.scenarios[0].cases[0].timeout, 60);
+        assert_eq!(suite.scenarios[0].cases[1].timeout, 5);
+    }
+
+    #[test]
+    fn names_select_cases() {
+        let pick = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+            suite(TWO).unwrap().select(&names)
+        };
+        assert_eq!(pick(&[]).unwrap().scenarios.len(), 2);
+        assert_eq!(pick(&[""]).unwrap().scenarios.len(), 2);
+        assert_eq!(pick(&["x"]).unwrap().scenarios.len(), 2);
+        assert_eq!(pick(&["b.x"]).unwrap().scenarios[0].name, "b");
+        assert_eq!(pick(&["y"]).unwrap().scenarios[0].cases.len(), 1);
+        assert!(pick(&["z"]).is_err());
+        assert!(pick(&["b.y"]).is_err());
+    }
+
+    #[test]
+    fn odd_suites_are_refused() {
+        for (from, to) in [
+            (r#""name": "b""#, r#""name": "a""#),
+            (r#""name": "b""#, r#""name": "../b""#),
+            (r#""name": "y""#, r#""name": "x""#),
+            (r#""cpus": 4"#, r#""cpus": 0"#),
+            (r#""cpus": 4"#, r#""cpsu": 4"#),
+        ] {
+            assert!(suite(&TWO.replace(from, to)).is_err(), "{to}");
+        }
+    }
+}
