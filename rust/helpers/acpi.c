@@ -2,7 +2,6 @@
 
 #include <linux/acpi.h>
 
-struct device *hv_helper_acpi_companion_device(struct device *dev);
 struct device *hv_helper_acpi_companion_device(struct device *dev)
 {
 	struct acpi_device *adev = ACPI_COMPANION(dev);

@@ -2,8 +2,8 @@
 
 #include <asm/barrier.h>
 
-void hv_helper_virt_mb(void);
 void hv_helper_virt_mb(void)
 {
+	/* What it pairs with is the caller's affair. */
 	virt_mb();
 }

@@ -6,20 +6,16 @@
 #include <linux/rcupdate.h>
 
 int hv_helper_device_match_driver_override(struct device *dev,
-					   const struct device_driver *drv);
-int hv_helper_device_match_driver_override(struct device *dev,
 					   const struct device_driver *drv)
 {
 	return device_match_driver_override(dev, drv);
 }
 
-bool hv_helper_device_trylock(struct device *dev);
 bool hv_helper_device_trylock(struct device *dev)
 {
 	return device_trylock(dev);
 }
 
-void hv_helper_device_unlock(struct device *dev);
 void hv_helper_device_unlock(struct device *dev)
 {
 	device_unlock(dev);
@@ -31,7 +27,6 @@ void hv_helper_device_unlock(struct device *dev)
  * every registered bus is a member of it, and the platform bus is always there
  * (bus_get_kset() takes no reference).
  */
-bool hv_helper_bus_name_taken(const char *name);
 bool hv_helper_bus_name_taken(const char *name)
 {
 	struct kset *platform = bus_get_kset(&platform_bus_type);
@@ -48,7 +43,6 @@ bool hv_helper_bus_name_taken(const char *name)
 }
 
 /* A macro where no task is ever preempted. */
-void hv_helper_synchronize_rcu_tasks(void);
 void hv_helper_synchronize_rcu_tasks(void)
 {
 	synchronize_rcu_tasks();

@@ -2,7 +2,6 @@
 
 #include <linux/spinlock.h>
 
-unsigned long hv_helper_spin_lock_irqsave(spinlock_t *lock);
 unsigned long hv_helper_spin_lock_irqsave(spinlock_t *lock)
 {
 	unsigned long flags;
@@ -11,13 +10,11 @@ unsigned long hv_helper_spin_lock_irqsave(spinlock_t *lock)
 	return flags;
 }
 
-int hv_helper_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
 int hv_helper_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
 {
 	return spin_trylock_irqsave(lock, *flags);
 }
 
-void hv_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 void hv_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
 {
 	spin_unlock_irqrestore(lock, flags);

@@ -10,7 +10,6 @@
  * Pages for a balloon: single ones in the end, whatever the order. The kernel
  * isn't to try hard, since the host asks for what the guest can spare.
  */
-struct page *hv_helper_alloc_balloon_pages(unsigned int order);
 struct page *hv_helper_alloc_balloon_pages(unsigned int order)
 {
 	struct page *page;
@@ -23,7 +22,6 @@ struct page *hv_helper_alloc_balloon_pages(unsigned int order)
 }
 
 /* Offline: neither hibernation nor a crash dump may read the page. */
-void hv_helper_balloon_page_out(struct page *page);
 void hv_helper_balloon_page_out(struct page *page)
 {
 	__SetPageOffline(page);
@@ -31,7 +29,6 @@ void hv_helper_balloon_page_out(struct page *page)
 	mod_node_page_state(page_pgdat(page), NR_BALLOON_PAGES, 1);
 }
 
-void hv_helper_balloon_page_in(struct page *page);
 void hv_helper_balloon_page_in(struct page *page)
 {
 	mod_node_page_state(page_pgdat(page), NR_BALLOON_PAGES, -1);
@@ -40,19 +37,16 @@ void hv_helper_balloon_page_in(struct page *page)
 	__free_page(page);
 }
 
-struct page *hv_helper_pfn_to_page(unsigned long pfn);
 struct page *hv_helper_pfn_to_page(unsigned long pfn)
 {
 	return pfn_to_page(pfn);
 }
 
-unsigned long hv_helper_totalram_pages(void);
 unsigned long hv_helper_totalram_pages(void)
 {
 	return totalram_pages();
 }
 
-u64 hv_helper_jiffies_64(void);
 u64 hv_helper_jiffies_64(void)
 {
 	return get_jiffies_64();

@@ -6,26 +6,22 @@
 #include <linux/vmalloc.h>
 
 /* A zeroed order-0 page, from any node if @nid is NUMA_NO_NODE. */
-struct page *hv_helper_alloc_zeroed_page(int nid);
 struct page *hv_helper_alloc_zeroed_page(int nid)
 {
 	return alloc_pages_node(nid, GFP_KERNEL | __GFP_ZERO, 0);
 }
 
-void *hv_helper_page_address(struct page *page);
 void *hv_helper_page_address(struct page *page)
 {
 	return page_address(page);
 }
 
-unsigned long hv_helper_page_to_pfn(struct page *page);
 unsigned long hv_helper_page_to_pfn(struct page *page)
 {
 	return page_to_pfn(page);
 }
 
 /* PAGE_KERNEL is an expression that bindgen can't see. */
-void *hv_helper_vmap_kernel(struct page **pages, unsigned int count);
 void *hv_helper_vmap_kernel(struct page **pages, unsigned int count)
 {
 	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
@@ -35,7 +31,6 @@ void *hv_helper_vmap_kernel(struct page **pages, unsigned int count)
  * A copy that no compiler looks into: one side may be written by the host
  * while it runs.
  */
-void hv_helper_copy_shared(void *to, const void *from, size_t len);
 void hv_helper_copy_shared(void *to, const void *from, size_t len)
 {
 	memcpy(to, from, len);
@@ -45,7 +40,6 @@ void hv_helper_copy_shared(void *to, const void *from, size_t len)
  * Always locked, also on a guest with one CPU, since the other side is the
  * host. A 32-bit access, because that's the alignment a shared page promises.
  */
-bool hv_helper_sync_set_bit32(u32 *word, u32 bit);
 bool hv_helper_sync_set_bit32(u32 *word, u32 bit)
 {
 	bool old;
@@ -57,7 +51,6 @@ bool hv_helper_sync_set_bit32(u32 *word, u32 bit)
 	return old;
 }
 
-bool hv_helper_sync_clear_bit32(u32 *word, u32 bit);
 bool hv_helper_sync_clear_bit32(u32 *word, u32 bit)
 {
 	bool old;

@@ -8,7 +8,6 @@
  * Whether the directory of @kobj has an entry @name. Making it a second time fails
  * as well, but only after sysfs has dumped the stack.
  */
-bool hv_helper_sysfs_has_entry(struct kobject *kobj, const char *name);
 bool hv_helper_sysfs_has_entry(struct kobject *kobj, const char *name)
 {
 	struct kernfs_node *kn;
