@@ -7,6 +7,18 @@
 say() { note "$*"; }
 t() { printf '%s s' "$(cut -d ' ' -f 1 /proc/uptime)"; }
 
+# watch SECONDS CMD...: as wait_for, but tells every ten seconds where the memory is.
+watch() {
+	local rounds=$(($1 / 10))
+	shift
+	while [ $rounds -gt 0 ]; do
+		wait_for 10 "$@" && return 0
+		say "guest at $(t): MemTotal $(mem MemTotal) MiB"
+		rounds=$((rounds - 1))
+	done
+	return 1
+}
+
 say "guest: kernel $(uname -r), $(nproc) CPUs, MemTotal $(mem MemTotal) MiB"
 load_bus
 if [ "$STACK" = rust ]; then
@@ -23,12 +35,12 @@ say "guest at $(t): $(basename "$DEVICE") bound to $(driver_of "$DEVICE")"
 before=$(mem MemTotal)
 say "guest at $(t): asking QEMU to leave this guest 256 MiB (it waits 15 s after the driver's start)"
 host balloon 256 || fail "the host refused: $ANSWER"
-wait_for 120 mem_total_at_most $((before - 250)) || fail "MemTotal is still $(mem MemTotal) MiB"
+watch 120 mem_total_at_most $((before - 250)) || fail "MemTotal is still $(mem MemTotal) MiB"
 wait_for 20 host_balloon_is 256 || wrong "QEMU believes in $ANSWER MiB"
 small=$(mem MemTotal)
 say "guest at $(t): MemTotal $small MiB; asking QEMU to give it back"
 host balloon 512 || fail "the host refused: $ANSWER"
-wait_for 120 mem_total_at_least $((before - 2)) || fail "MemTotal is still $(mem MemTotal) MiB"
+watch 120 mem_total_at_least $((before - 2)) || fail "MemTotal is still $(mem MemTotal) MiB"
 wait_for 20 host_balloon_is 512 || wrong "QEMU believes in $ANSWER MiB"
 after=$(mem MemTotal)
 say "guest at $(t): MemTotal $after MiB"
