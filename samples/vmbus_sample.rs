@@ -21,10 +21,8 @@ impl Handler for Listener {
     fn packet(&self, channel: &Channel, packet: Packet<'_>) {
         let start = packet.payload.get(..16).unwrap_or(packet.payload);
         let count = channel.stats().packets_in.get();
-        pr_info!(
-            "packet {count}: {} bytes, {start:02x?}\n",
-            packet.payload.len()
-        );
+        let bytes = packet.payload.len();
+        pr_info!("packet {count} of this channel: {bytes} bytes, {start:02x?}\n");
     }
 }
 
