@@ -2,7 +2,10 @@
 # shellcheck shell=busybox disable=SC2034,SC2154
 #
 # A kernel dies: the panic handler tells the host, the machine resets, and the next boot
-# finds a host that is as new.
+# finds a host that is as new. What makes this hard: the CPU that was stopped may have left a
+# timer's message in the slot that the host's answer goes through. QEMU then waits for that
+# CPU's own end-of-message, which will never come, so the slot has to be empty before the
+# host is told; and a QEMU that is reset while its bus is in use ends with an assertion.
 
 case $STAGE in
 '')
