@@ -305,10 +305,21 @@ impl Boot<'_, '_> {
             Line::Hello(release) => self.hello(release),
             Line::Next => self.next(),
             Line::Note(text) => self.note(text).map(|()| Go::On),
-            Line::Result(outcome) => self.finish(outcome).map(|()| Go::On),
+            Line::Result(outcome) => self.result(outcome),
             Line::Host(command) => self.host(command),
             Line::Noise(_) => Ok(Go::On),
         }
+    }
+
+    /// A case says how it ended. After a failure nobody knows what state the guest is in, so
+    /// the cases that follow get another one.
+    fn result(&mut self, outcome: Outcome) -> Result<Go> {
+        let go = match outcome {
+            Outcome::Fail(_) => Go::End,
+            Outcome::Pass | Outcome::Skip(_) => Go::On,
+        };
+        self.finish(outcome)?;
+        Ok(go)
     }
 
     fn hello(&mut self, release: &str) -> Result<Go> {
