@@ -9,15 +9,18 @@ use core::{
     ptr, //
 };
 
-use kernel::sync::{
-    atomic::{
-        Acquire,
-        Atomic,
-        Full, //
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full, //
+        },
+        rcu::Guard,
+        Arc,
+        ArcBorrow, //
     },
-    rcu::Guard,
-    Arc,
-    ArcBorrow, //
 };
 
 /// Waits until every reader that began before has ended: those with a [`Guard`], with preemption
@@ -111,6 +114,42 @@ impl<T> RcuSlot<T> {
         let old = unsafe { from_raw(old) };
         // INVARIANT: It just left the slot.
         Retired { value: old }
+    }
+}
+
+impl<T> RcuSlot<T> {
+    /// Puts `value` in if the slot is empty. Any context.
+    ///
+    /// # Errors
+    ///
+    /// Gives `value` back if the slot isn't empty.
+    pub fn fill(&self, value: Arc<T>) -> Result<(), Arc<T>> {
+        let raw = into_raw(Some(value));
+        // INVARIANT: The reference goes into the slot, or stays the caller's.
+        match self.value.cmpxchg(ptr::null_mut(), raw, Full) {
+            Ok(_) => Ok(()),
+            // SAFETY: `raw` was made above and has gone nowhere.
+            Err(_) => Err(unsafe { Arc::from_raw(raw) }),
+        }
+    }
+}
+
+/// Empties all of `slots` and waits for the readers once, instead of once a slot. May sleep.
+pub fn clear<'a, T: 'a>(slots: impl Iterator<Item = &'a RcuSlot<T>> + Clone) {
+    let full = slots.clone().filter(|slot| !slot.is_empty()).count();
+    let mut retired = KVVec::new();
+    // Without memory each slot waits for itself.
+    let _ = retired.reserve(full, GFP_KERNEL);
+    for slot in slots.filter(|slot| !slot.is_empty()) {
+        let _ = retired.push_within_capacity(slot.replace(None));
+    }
+    if retired.is_empty() {
+        return;
+    }
+    synchronize();
+    for mut one in retired {
+        // INVARIANT: The grace period has passed.
+        drop(one.value.take());
     }
 }
 

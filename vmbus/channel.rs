@@ -18,6 +18,7 @@ use kernel::{
 use kernel_ext::{
     lock::{IrqLock, TryCell},
     new_irq_lock,
+    pages::PageList,
     workqueue::cancel_sync,
 };
 use vmbus_wire::{
@@ -28,7 +29,7 @@ use vmbus_wire::{
 };
 
 use crate::{
-    channel_core::{ChannelCore, ChannelStats},
+    channel_core::{ChannelCore, ChannelStats, HostEnd},
     control::{Answer, Key, Outcome},
     gpadl::{Gpadl, Teardown},
     ring::{self, Memory, RingSizes},
@@ -57,6 +58,12 @@ pub trait Handler: Send + Sync {
     /// The host broke the protocol in a way that ends the channel; the device is about to be
     /// removed. Process context.
     fn failed(&self, channel: &Channel) {
+        let _ = channel;
+    }
+
+    /// The host has withdrawn the channel: nothing travels any more. Process context. The device of a
+    /// primary channel is about to be removed; a sub-channel's [`Open`] should be dropped, elsewhere.
+    fn rescinded(&self, channel: &Channel) {
         let _ = channel;
     }
 
@@ -210,10 +217,9 @@ impl Offered {
             GFP_KERNEL,
         )?;
         // From here on dropping closes the channel.
-        let mut open = Open {
+        let open = Open {
             channel: channel.clone(),
             gpadl: Some(gpadl),
-            asked: false,
             _offered: self,
         };
         drop(core.open.replace(Some(channel)));
@@ -229,13 +235,12 @@ impl Drop for Offered {
     }
 }
 
-/// An open channel; dropping it closes it. Process context.
+/// An open channel; dropping it closes it, which waits for the channel's [`Handler`] to return and for
+/// the host to let go of the memory. Process context, and never from a [`Handler`].
 pub struct Open {
     channel: Arc<Channel>,
     /// The rings' page list; taken when closing.
     gpadl: Option<Gpadl>,
-    /// The host was asked to open its end and hasn't refused: it has to be told of the close.
-    asked: bool,
     /// Given back after the close.
     _offered: Offered,
 }
@@ -247,11 +252,7 @@ impl Open {
     }
 
     /// Asks the host to open its end and waits for the answer.
-    fn ask_host(
-        &mut self,
-        config: &OpenConfig,
-        in_page: u32,
-    ) -> core::result::Result<(), OpenError> {
+    fn ask_host(&self, config: &OpenConfig, in_page: u32) -> core::result::Result<(), OpenError> {
         let core = self.channel.core.clone();
         let connection = &core.connection;
         let relid = core.offer.relid;
@@ -260,23 +261,23 @@ impl Open {
         if core.is_rescinded() {
             return Err(OpenError::Rescinded);
         }
+        // Nobody moves the channel between the look at its CPU and the host's answer.
+        let mut host_end = core.host_end.lock();
+        let cpu = core.online_target();
         let message = OpenChannel {
             relid,
             open_id,
             ring_gpadl: self.gpadl.as_ref().map_or(0, Gpadl::id),
-            target_vp: connection
-                .hypervisor
-                .vp_index(core.target_cpu())
-                .ok_or(EINVAL)?,
+            target_vp: connection.hypervisor.vp_index(cpu).ok_or(EINVAL)?,
             downstream_page_offset: in_page,
             user_data: config.user_data,
         };
         connection.post(&message.message())?;
-        self.asked = true;
+        *host_end = HostEnd::Open;
         match request.wait(OPEN_WAIT_MS) {
             Outcome::Answered(Answer::Status(Status::SUCCESS)) => Ok(()),
             Outcome::Answered(Answer::Status(status)) => {
-                self.asked = false;
+                *host_end = HostEnd::Closed;
                 Err(OpenError::Refused(status))
             }
             Outcome::Answered(_) => Err(OpenError::Local(EIO)),
@@ -302,14 +303,19 @@ impl Drop for Open {
         self.channel.out.lock().state = OutState::Closed;
         cancel_sync(&self.channel);
         // ... then the host is told, unless it was the one to say so ...
-        if self.asked && !core.is_rescinded() {
-            let relid = core.offer.relid;
-            if core.connection.post(&guest::close_channel(relid)).is_err() {
-                log_warn!("channel {relid}: the host couldn't be told of the close\n");
+        let told = {
+            let mut host_end = core.host_end.lock();
+            let before = core::mem::replace(&mut *host_end, HostEnd::Closed);
+            before == HostEnd::Closed || core.is_rescinded() || {
+                let message = guest::close_channel(core.offer.relid);
+                core.connection.post(&message).is_ok()
             }
-        }
+        };
         // ... and the memory is its to use until it lets go.
         if let Some(gpadl) = self.gpadl.take() {
+            if !told {
+                return gpadl.abandon();
+            }
             match gpadl.teardown() {
                 Teardown::Reclaimed(_) | Teardown::Leaked => {}
             }
@@ -324,6 +330,8 @@ enum OutState {
     Ready,
     /// They may try; the host was asked to signal when there is room.
     Blocked,
+    /// The host broke the ring's rules: the worker is about to end the channel.
+    Broken,
     /// Never again.
     Closed,
 }
@@ -412,10 +420,18 @@ impl Channel {
         let stats = &self.core.stats;
         let signal = {
             let mut out = self.out.lock();
-            if out.state == OutState::Closed || self.core.is_rescinded() {
-                return Err(SendError::Gone);
+            match out.state {
+                OutState::Broken | OutState::Closed => return Err(SendError::Gone),
+                _ if self.core.is_rescinded() => return Err(SendError::Gone),
+                _ => {}
             }
-            self.write(&mut out, packet)?
+            let written = self.write(&mut out, packet);
+            if out.state == OutState::Broken {
+                if let Some(open) = self.core.open.get() {
+                    open.again();
+                }
+            }
+            written?
         };
         stats.packets_out.inc();
         stats.bytes_out.add(packet.ring_bytes().unwrap_or(0).into());
@@ -457,13 +473,10 @@ impl Channel {
         Err(SendError::Full)
     }
 
-    /// The host published an impossible read index.
+    /// The host published an impossible read index. Any context, so the worker does the rest.
     fn broken_out(&self, out: &mut Outgoing, error: RingError) -> SendError {
-        out.state = OutState::Closed;
-        self.core.stats.errors.inc();
-        self.core.connection.stats.protocol_errors.inc();
-        log_warn_limited!("channel {}: {}\n", self.core.offer.relid, error);
-        self.core.connection.offers.broken(&self.core);
+        out.state = OutState::Broken;
+        self.bad_packet(format_args!("{error}"));
         SendError::Gone
     }
 
@@ -471,7 +484,7 @@ impl Channel {
     #[inline]
     pub(crate) fn interrupt(self: ArcBorrow<'_, Self>) {
         // No more signals until the worker has drained the ring. Somebody who reads right now looks
-        // again after he allowed signals.
+        // again after allowing signals.
         if let Some(mut input) = self.input.try_take() {
             input.ring.mask_interrupts();
         }
@@ -480,7 +493,9 @@ impl Channel {
 
     /// Reads packets and hands them out, until the ring is empty or the turn is over.
     fn drain(self: &Arc<Self>) {
-        self.notice_room();
+        if self.notice_out() {
+            return self.end(format_args!("its outgoing ring is corrupt"));
+        }
         let Some(mut input) = self.input.try_take() else {
             // The interrupt handler has it for a moment; come back.
             return self.again();
@@ -495,7 +510,7 @@ impl Channel {
                 Err(error) => {
                     input.broken = true;
                     drop(input);
-                    return self.broken_in(error);
+                    return self.end(format_args!("{error}"));
                 }
             };
             if !more {
@@ -554,29 +569,46 @@ impl Channel {
         );
     }
 
-    /// The incoming ring can't be trusted any more.
-    fn broken_in(&self, error: RingError) {
-        self.bad_packet(format_args!("{error}; the device is removed"));
+    /// A ring can't be trusted any more.
+    fn end(&self, why: kernel::fmt::Arguments<'_>) {
+        self.bad_packet(format_args!("{why}; the device is removed"));
         self.out.lock().state = OutState::Closed;
         self.handler.failed(self);
         self.core.connection.offers.broken(&self.core);
     }
 
-    /// Tells the driver that it may send again.
-    fn notice_room(&self) {
-        let writable = {
+    /// Looks after the outgoing ring: tells the driver that it may send again; true when the ring is
+    /// broken.
+    fn notice_out(&self) -> bool {
+        let state = {
             let mut out = self.out.lock();
             if out.state == OutState::Blocked {
                 out.ring.cancel_request();
                 out.state = OutState::Ready;
-                true
+                OutState::Blocked
             } else {
-                false
+                out.state
             }
         };
-        if writable {
+        if state == OutState::Blocked {
             self.handler.writable(self);
         }
+        state == OutState::Broken
+    }
+
+    /// The host has withdrawn the channel. Process context.
+    pub(crate) fn tell_rescinded(&self) {
+        self.handler.rescinded(self);
+    }
+
+    /// Shares more memory with the host over this channel. Process context; waits for a bounded time.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` when the channel was rescinded, `ETIMEDOUT` when the host didn't answer (the pages
+    /// are leaked then), `EIO` when it refused, `EINVAL` for more pages than a list can name.
+    pub fn share(&self, pages: Arc<PageList>) -> Result<Gpadl> {
+        Gpadl::create(&self.core, pages)
     }
 
     /// Queues the worker. Any context.

@@ -5,21 +5,20 @@
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Relaxed, Release},
-        rcu, Arc,
+        atomic::{Acquire, Atomic, Full, Relaxed},
+        rcu, Arc, Mutex,
     },
 };
-use kernel_ext::rcu::RcuSlot;
+use kernel_ext::{cpuhp, rcu::RcuSlot};
 use vmbus_wire::{
     guid::class,
     message::{ModifyChannel, Offer},
-    version::EVENT_CONNECTION_ID,
     Status,
 };
 
 use crate::{
     channel::Channel,
-    connection::Connection,
+    connection::{Connection, CONNECT_CPU},
     control::{Answer, Key, Outcome},
     stats::Counter,
 };
@@ -68,6 +67,15 @@ impl ChannelStats {
     }
 }
 
+/// The host's end of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostEnd {
+    /// It knows no ring.
+    Closed,
+    /// It was asked to open it and didn't refuse.
+    Open,
+}
+
 /// A channel that the host offers.
 #[pin_data]
 pub(crate) struct ChannelCore {
@@ -77,6 +85,10 @@ pub(crate) struct ChannelCore {
     claimed: Atomic<u32>,
     rescinded: Atomic<u32>,
     target_cpu: Atomic<u32>,
+    /// Whether the host has the channel open, and with it the right to choose its CPU: who opens,
+    /// closes or moves the channel holds it.
+    #[pin]
+    pub(crate) host_end: Mutex<HostEnd>,
     /// The channel while it is open; read by the interrupt handler.
     pub(crate) open: RcuSlot<Channel>,
     pub(crate) stats: ChannelStats,
@@ -96,10 +108,12 @@ impl ChannelCore {
                 claimed: Atomic::new(0),
                 rescinded: Atomic::new(0),
                 target_cpu: Atomic::new(cpu),
+                host_end <- kernel::new_mutex!(HostEnd::Closed, "vmbus_host_end"),
                 open: RcuSlot::empty(),
                 stats: ChannelStats::new(),
             }),
-            GFP_KERNEL,
+            // The message path never waits for memory.
+            GFP_ATOMIC,
         )
     }
 
@@ -110,7 +124,9 @@ impl ChannelCore {
 
     /// Gives the right back.
     pub(crate) fn unclaim(&self) {
-        self.claimed.store(0, Release);
+        // Full: of `unclaim` and `mark_rescinded`, each followed by a look at what the other sets, at
+        // least one sees the other.
+        self.claimed.xchg(0, Full);
     }
 
     /// Whether somebody has the channel.
@@ -123,8 +139,9 @@ impl ChannelCore {
         self.rescinded.load(Acquire) != 0
     }
 
-    pub(crate) fn mark_rescinded(&self) {
-        self.rescinded.store(1, Release);
+    /// Notes that the host has withdrawn the channel; false if it had before.
+    pub(crate) fn mark_rescinded(&self) -> bool {
+        self.rescinded.xchg(1, Full) == 0
     }
 
     /// The word for the channel's state in sysfs and debugfs.
@@ -150,23 +167,29 @@ impl ChannelCore {
         self.target_cpu.load(Relaxed)
     }
 
+    /// The channel's CPU, or another one if that has gone off line. To be asked under `host_end`.
+    pub(crate) fn online_target(&self) -> u32 {
+        if !cpuhp::is_online(self.target_cpu()) {
+            self.target_cpu.store(CONNECT_CPU, Relaxed);
+        }
+        self.target_cpu()
+    }
+
     /// Tells the host that there is something in the ring. Any context.
     pub(crate) fn signal_host(&self) {
         self.stats.signals_out.inc();
+        if !self.offer.dedicated_interrupt || self.offer.monitor.is_some() {
+            self.connection.set_interrupt_bit(self.offer.relid);
+        }
         if let Some(id) = self.offer.monitor {
             // The hypervisor looks at the page by itself.
             self.connection.trigger_monitor(id);
             return;
         }
-        let connection_id = if self.offer.dedicated_interrupt {
-            self.offer.connection_id
-        } else {
-            EVENT_CONNECTION_ID
-        };
         if self
             .connection
             .hypervisor
-            .signal_event(connection_id, 0)
+            .signal_event(self.offer.connection_id, 0)
             .is_err()
         {
             self.stats.errors.inc();
@@ -194,10 +217,11 @@ impl ChannelCore {
     /// `EOPNOTSUPP` for an open channel of a host before protocol 4.1, `ENODEV` for a rescinded
     /// one, `ETIMEDOUT` and `EIO` when the host didn't do it.
     pub(crate) fn set_target_cpu(&self, cpu: u32) -> Result {
+        let host_end = self.host_end.lock();
         if self.target_cpu() == cpu {
             return Ok(());
         }
-        if self.open.get().is_none() {
+        if *host_end == HostEnd::Closed {
             // The host learns of it when the channel is opened.
             self.target_cpu.store(cpu, Relaxed);
             return Ok(());

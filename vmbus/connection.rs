@@ -17,7 +17,6 @@ use kernel::{
     workqueue::Work,
 };
 use kernel_ext::{
-    bus,
     cpuhp::PerCpu,
     hyperv::{HvError, Hypervisor},
     pages::{PageList, SharedBuffer},
@@ -28,28 +27,31 @@ use vmbus_wire::{
     monitor::MonitorId,
     slot::HVMSG_CHANNEL,
     version::FeatureFlags,
-    HostMessage, OutMessage, ProtocolVersion, HV_PAGE_SIZE,
+    HostMessage, OutMessage, ProtocolVersion, Relid, HV_PAGE_SIZE,
 };
 
 use crate::{
     control::{Answer, Key, Outcome, Table},
-    device::Vmbus,
     interrupt::Cpu,
     offers::Offers,
     relids::Relids,
     stats::Counter,
 };
 
-/// Milliseconds to wait for the host's verdict on a version. The C driver waits for ever; a host
-/// that is alive answers within milliseconds.
+/// Milliseconds to wait for the host's verdict on a version. A host that is
+/// alive answers within milliseconds.
 const VERSION_WAIT_MS: u32 = 10_000;
 
-/// Milliseconds to wait for all offers after asking for them.
-const OFFERS_WAIT_MS: u32 = 60_000;
+/// Milliseconds to wait for all offers after asking for them. Modules that depend on this one give up
+/// after 30 s (`kernel/module/main.c`); later offers are welcome all the same.
+const OFFERS_WAIT_MS: u32 = 20_000;
 
 /// Milliseconds to wait for the host to let go of the guest. Hosts write back disk caches before
 /// they answer: 50 s were observed on Azure (`drivers/hv/channel_mgmt.c`), so allow twice that.
 const UNLOAD_WAIT_MS: u32 = 100_000;
+
+/// The same for hosts that may not answer at all.
+const OLD_UNLOAD_WAIT_MS: u32 = 5_000;
 
 /// Tries to post a message before the host counts as gone; with the pauses below about 3 s.
 const POST_TRIES: u32 = 60;
@@ -57,6 +59,18 @@ const POST_TRIES: u32 = 60;
 /// The CPU that receives messages for the whole connection. The host can't be told of another one
 /// later, so it stays on line.
 pub(crate) const CONNECT_CPU: u32 = 0;
+
+/// Pages that the host is told of at first contact.
+pub(crate) mod page {
+    /// Monitor triggers of the host.
+    pub(crate) const TO_GUEST: usize = 0;
+    /// Monitor triggers of the guest.
+    pub(crate) const TO_HOST: usize = 1;
+    /// A bit a channel in each direction.
+    pub(crate) const INTERRUPT: usize = 2;
+    /// How many there are.
+    pub(crate) const COUNT: usize = 3;
+}
 
 /// Where the connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +149,10 @@ pub(crate) struct Connection {
     version: Atomic<u32>,
     connection_id: Atomic<u32>,
     state: Atomic<u32>,
-    /// Page 0: what the host triggers; page 1: what the guest triggers.
-    pub(crate) monitor: SharedBuffer,
+    /// What the host is told of at first contact, see [`page`].
+    pub(crate) shared: SharedBuffer,
+    /// 1 once the host has confirmed UNLOAD.
+    unloaded: Atomic<u32>,
     #[pin]
     pub(crate) control: Table,
     pub(crate) relids: Relids,
@@ -163,16 +179,12 @@ impl Connection {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(
-        hypervisor: Hypervisor,
-        parent: ARef<device::Device>,
-        bus: Arc<bus::Registration<Vmbus>>,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn new(hypervisor: Hypervisor, parent: ARef<device::Device>) -> Result<Arc<Self>> {
         // Disks hang on both, so neither may wait for memory.
         let flags = Flags::PER_CPU | Flags::HIGHPRI | Flags::MEM_RECLAIM;
         let messages = Queue::new(c"vmbus_messages", flags, 0)?;
         let packets = Queue::new(c"vmbus_packets", flags, 0)?;
-        let monitor = SharedBuffer::new(PageList::new(2)?)?;
+        let shared = SharedBuffer::new(PageList::new(page::COUNT)?)?;
         let cpus = PerCpu::new(|cpu| Cpu::new(hypervisor, cpu))?;
         let relids = Relids::new()?;
         Arc::pin_init(
@@ -181,14 +193,15 @@ impl Connection {
                 version: Atomic::new(0),
                 connection_id: Atomic::new(0),
                 state: Atomic::new(State::Connecting as u32),
-                monitor,
+                shared,
+                unloaded: Atomic::new(0),
                 control <- Table::new(),
                 relids,
                 cpus,
                 messages,
                 packets,
                 debug: debugfs::Dir::new(c"vmbus"),
-                offers <- Offers::new(parent, bus),
+                offers <- Offers::new(parent),
                 work <- new_work!("vmbus_offers"),
                 // The C driver starts here too, which makes ids easy to spot in a host's log.
                 next_gpadl: Atomic::new(0xe1e10),
@@ -231,29 +244,40 @@ impl Connection {
             .count()
     }
 
-    /// Where the host finds a monitor page.
-    fn monitor_address(&self, page: usize) -> Result<u64> {
-        let page = self.monitor.pages().page(page).ok_or(EINVAL)?;
+    /// Where the host finds a shared page.
+    fn shared_address(&self, page: usize) -> Result<u64> {
+        let page = self.shared.pages().page(page).ok_or(EINVAL)?;
         Ok(page.pfn() * u64::from(HV_PAGE_SIZE))
     }
 
-    /// A word of monitor page `page`.
+    /// A word of shared page `page`.
     ///
     /// # Errors
     ///
     /// `EINVAL` for an offset outside of the page.
     pub(crate) fn monitor_u32(&self, page: usize, offset: usize) -> Result<u32> {
         let at = page * HV_PAGE_SIZE as usize + offset;
-        let word = self.monitor.window().word32(at).map_err(|_| EINVAL)?;
+        let word = self.shared.window().word32(at).map_err(|_| EINVAL)?;
         Ok(word.load(Relaxed))
     }
 
     /// Sets a trigger in the page that the hypervisor looks at. Any context.
     pub(crate) fn trigger_monitor(&self, id: MonitorId) {
-        let bit =
-            (HV_PAGE_SIZE as usize + id.pending_offset()) * 8 + id.mask().trailing_zeros() as usize;
+        let at = page::TO_HOST * HV_PAGE_SIZE as usize + id.pending_offset();
         // Inside of the page for every `MonitorId`.
-        let _ = self.monitor.window().set_bit(bit);
+        let _ = self
+            .shared
+            .window()
+            .set_bit(at * 8 + id.mask().trailing_zeros() as usize);
+    }
+
+    /// Says in the interrupt page which channel a signal is for, where the signal itself doesn't. Any
+    /// context.
+    pub(crate) fn set_interrupt_bit(&self, relid: Relid) {
+        // The second half of the page is the guest's.
+        let at = page::INTERRUPT * HV_PAGE_SIZE as usize + HV_PAGE_SIZE as usize / 2;
+        // Inside of the page for every `Relid`.
+        let _ = self.shared.window().set_bit(at * 8 + relid.index());
     }
 
     /// A page-list id that no other list of this connection has.
@@ -328,6 +352,8 @@ impl Connection {
     /// `ETIMEDOUT` when the host doesn't answer, `EPROTONOSUPPORT` when it knows no version that
     /// this driver offers, and those of [`Connection::post`].
     pub(crate) fn negotiate(&self, newest: ProtocolVersion) -> Result {
+        // `EPERM`: nothing went wrong yet.
+        let mut last = EPERM;
         for version in ProtocolVersion::OFFERED {
             if version > newest {
                 continue;
@@ -349,11 +375,17 @@ impl Connection {
                     );
                     return Ok(());
                 }
-                // Refused, or a host too old for this version's connection.
+                // Refused.
                 Ok(None) => {}
+                // Asking again would only take as long again.
+                Err(error) if error == ETIMEDOUT => return Err(error),
+                // A host too old for this version's connection, perhaps.
                 Err(error) if error == ENXIO => {}
-                Err(error) => return Err(error),
+                Err(error) => last = error,
             }
+        }
+        if last != EPERM {
+            return Err(last);
         }
         // `EPROTONOSUPPORT`, which the kernel crate doesn't name.
         Err(Error::from_errno(
@@ -364,32 +396,38 @@ impl Connection {
     /// Asks for one version; `None` when the host refuses it.
     fn contact(&self, version: ProtocolVersion) -> Result<Option<VersionResponse>> {
         let request = self.control.expect(Key::Version)?;
-        let target_vp = if version.has_message_target() {
-            self.hypervisor.vp_index(CONNECT_CPU).ok_or(ENODEV)?
-        } else {
-            0
-        };
+        let target_vp = self.hypervisor.vp_index(CONNECT_CPU).ok_or(ENODEV)?;
         let message = InitiateContact {
             version,
             target_vp,
-            interrupt_page: 0,
+            interrupt_page: self.shared_address(page::INTERRUPT)?,
             trust_level: 0,
             features: FeatureFlags::NONE,
             monitor_pages: Some(MonitorPages {
-                to_guest: self.monitor_address(0)?,
-                to_host: self.monitor_address(1)?,
+                to_guest: self.shared_address(page::TO_GUEST)?,
+                to_host: self.shared_address(page::TO_HOST)?,
             }),
         };
         self.post_to(version.contact_connection_id(), &message.message(), |_| {
             fsleep(Delta::from_millis(5))
         })?;
         match request.wait(VERSION_WAIT_MS) {
+            Outcome::Answered(Answer::Version(response)) if response.state != 0 => {
+                // It knows the version, but has no resources or another trouble.
+                log_err!(
+                    "the host refused the connection, state {}\n",
+                    response.state
+                );
+                Err(EIO)
+            }
             Outcome::Answered(Answer::Version(response)) => {
                 Ok(response.supported.then_some(response))
             }
             Outcome::Answered(_) | Outcome::Rescinded => Err(EIO),
             Outcome::TimedOut => {
                 log_err!("the host didn't answer the request for protocol {version}\n");
+                // It may do so later, and write to the pages that it was told of.
+                self.shared.pages().leak();
                 Err(ETIMEDOUT)
             }
         }
@@ -420,10 +458,17 @@ impl Connection {
         let expected = match message {
             HostMessage::Offer(offer) => return self.offers.offered(self, offer),
             HostMessage::Rescind { relid } => {
+                let Some(core) = self.relids.get(relid) else {
+                    return self.protocol_error(format_args!(
+                        "rescind of channel {relid}, which isn't offered"
+                    ));
+                };
+                if !core.mark_rescinded() {
+                    return self.protocol_error(format_args!("channel {relid} rescinded twice"));
+                }
                 // At once, so that nobody waits for an answer that won't come; the rest is queued.
-                self.relids.mark_rescinded(relid);
                 self.control.rescind(relid);
-                return self.offers.rescinded(self, relid);
+                return self.offers.rescinded(self, core);
             }
             HostMessage::AllOffersDelivered => self.control.answer(Key::Offers, Answer::Done),
             HostMessage::VersionResponse(response) => {
@@ -456,7 +501,12 @@ impl Connection {
                 },
                 Answer::Status(response.status),
             ),
-            HostMessage::UnloadComplete => self.control.answer(Key::Unload, Answer::Done),
+            HostMessage::UnloadComplete => {
+                // In a crash nobody waits in the table.
+                self.unloaded.store(1, Release);
+                self.control.answer(Key::Unload, Answer::Done)
+                    || self.state() == State::Disconnected
+            }
             // Sent only to those who asked for a socket, which this driver doesn't.
             HostMessage::SocketConnectResult(_) => false,
         };
@@ -474,6 +524,11 @@ impl Connection {
         log_warn_limited!("protocol error: {}\n", what);
     }
 
+    /// Whether the host has confirmed UNLOAD.
+    pub(crate) fn is_unloaded(&self) -> bool {
+        self.unloaded.load(Acquire) != 0
+    }
+
     /// Tells the host that the guest leaves and waits until it has let go. Process context.
     ///
     /// Whatever the host still maps after a time-out is its to write to, so the caller must not
@@ -489,7 +544,13 @@ impl Connection {
         if self.post(&guest::unload()).is_err() {
             return Outcome::TimedOut;
         }
-        match request.wait(UNLOAD_WAIT_MS) {
+        // Hosts before 8.1 don't take a guest back either way (`drivers/hv/channel_mgmt.c`).
+        let patience = if self.version().has_message_target() {
+            UNLOAD_WAIT_MS
+        } else {
+            OLD_UNLOAD_WAIT_MS
+        };
+        match request.wait(patience) {
             Outcome::Answered(_) | Outcome::Rescinded => Outcome::Answered(()),
             Outcome::TimedOut => {
                 log_err!("the host didn't confirm UNLOAD\n");

@@ -153,7 +153,8 @@ impl Table {
                 key,
                 waiter: waiter.clone(),
             },
-            GFP_KERNEL,
+            // The message path wants this lock too, and never waits for memory.
+            GFP_ATOMIC,
         )?;
         Ok(Request {
             table: self,

@@ -4,7 +4,7 @@
 
 use kernel::{
     prelude::*,
-    sync::{Arc, Mutex, SetOnce},
+    sync::{Arc, Mutex},
 };
 use kernel_ext::{
     bus::{self, Bus, BusType, UeventEnv},
@@ -75,18 +75,21 @@ pub trait SubchannelWatcher: Send + Sync {
 #[pin_data]
 pub struct Payload {
     core: Arc<ChannelCore>,
-    /// Set once the device has been added.
-    view: SetOnce<DeviceView>,
-    /// What one can see of the primary channel.
+    /// What one can see of the device and its primary channel: from when it has been added until it is
+    /// about to be removed, because views refer to the device.
     #[pin]
-    own_view: Mutex<Option<ChannelView>>,
+    view: Mutex<Option<View>>,
     #[pin]
-    subchannels: Mutex<Subchannels>,
+    subchannels: Mutex<KVec<Subchannel>>,
+    /// Held while the watcher is called, so that it isn't any more once it was taken away.
+    #[pin]
+    watcher: Mutex<Option<Arc<dyn SubchannelWatcher>>>,
 }
 
-struct Subchannels {
-    list: KVec<Subchannel>,
-    watcher: Option<Arc<dyn SubchannelWatcher>>,
+struct View {
+    // Dropped in this order: the channel's directory is in the device's.
+    _primary: ChannelView,
+    device: DeviceView,
 }
 
 struct Subchannel {
@@ -99,15 +102,9 @@ impl Payload {
     pub(crate) fn new(core: Arc<ChannelCore>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             core,
-            view: SetOnce::new(),
-            own_view <- kernel::new_mutex!(None, "vmbus_channel_view"),
-            subchannels <- kernel::new_mutex!(
-                Subchannels {
-                    list: KVec::new(),
-                    watcher: None,
-                },
-                "vmbus_subchannels"
-            ),
+            view <- kernel::new_mutex!(None, "vmbus_view"),
+            subchannels <- kernel::new_mutex!(KVec::new(), "vmbus_subchannels"),
+            watcher <- kernel::new_mutex!(None, "vmbus_watcher"),
         }? Error)
     }
 
@@ -131,22 +128,23 @@ impl Payload {
     }
 
     /// Lets `watcher` have every sub-channel that the host offers, those included that it has
-    /// offered already and nobody has. Replaces the watcher there was.
+    /// offered already and nobody has. Replaces the watcher there was, which isn't called any more
+    /// when this returns. Not to be called by a watcher.
     pub fn watch_subchannels(&self, watcher: Option<Arc<dyn SubchannelWatcher>>) {
-        let mut waiting = KVec::new();
-        {
-            let mut subchannels = self.subchannels.lock();
-            subchannels.watcher = watcher.clone();
-            if watcher.is_some() {
-                for sub in &subchannels.list {
-                    if let Ok(offered) = Offered::claim(&sub.core) {
-                        let _ = waiting.push(offered, GFP_KERNEL);
-                    }
-                }
-            }
-        }
-        if let Some(watcher) = watcher {
-            for offered in waiting {
+        let mut slot = self.watcher.lock();
+        *slot = watcher;
+        let Some(watcher) = slot.as_ref() else {
+            return;
+        };
+        let mut at = 0;
+        // Not under the lock of the list: opening a channel takes its time.
+        loop {
+            let core = match self.subchannels.lock().get(at) {
+                Some(sub) => sub.core.clone(),
+                None => break,
+            };
+            at += 1;
+            if let Ok(offered) = Offered::claim(&core) {
                 watcher.offered(offered);
             }
         }
@@ -158,24 +156,21 @@ impl Payload {
     ///
     /// `ENOMEM`; the device works without.
     pub(crate) fn show_channels(&self, dev: &bus::Added<Vmbus>) -> Result {
-        let view = DeviceView::new(dev)?;
-        let own = view.channel(dev, &self.core)?;
-        self.view.populate(view);
-        *self.own_view.lock() = Some(own);
+        let device = DeviceView::new(dev)?;
+        let primary = device.channel(dev, &self.core)?;
+        *self.view.lock() = Some(View {
+            _primary: primary,
+            device,
+        });
         Ok(())
     }
 
-    /// Takes the channels out of sysfs and debugfs, before the device goes.
+    /// Takes the channels out of sysfs and debugfs, before the device goes. Waits for readers.
     pub(crate) fn hide_channels(&self) {
-        // Waits for readers, so not under the locks.
-        let own = self.own_view.lock().take();
-        drop(own);
-        let subs = {
-            let mut subchannels = self.subchannels.lock();
-            subchannels.watcher = None;
-            core::mem::take(&mut subchannels.list)
-        };
+        let subs = core::mem::take(&mut *self.subchannels.lock());
         drop(subs);
+        let view = self.view.lock().take();
+        drop(view);
     }
 
     /// The host offers another channel of this device.
@@ -190,20 +185,17 @@ impl Payload {
     ) -> Result {
         let view = self
             .view
+            .lock()
             .as_ref()
-            .and_then(|view| view.channel(dev, &core).ok());
-        let watcher = {
-            let mut subchannels = self.subchannels.lock();
-            subchannels.list.push(
-                Subchannel {
-                    core: core.clone(),
-                    _view: view,
-                },
-                GFP_KERNEL,
-            )?;
-            subchannels.watcher.clone()
-        };
-        if let Some(watcher) = watcher {
+            .and_then(|view| view.device.channel(dev, &core).ok());
+        self.subchannels.lock().push(
+            Subchannel {
+                core: core.clone(),
+                _view: view,
+            },
+            GFP_KERNEL,
+        )?;
+        if let Some(watcher) = self.watcher.lock().as_ref() {
             if let Ok(offered) = Offered::claim(&core) {
                 watcher.offered(offered);
             }
@@ -216,12 +208,11 @@ impl Payload {
         let removed = {
             let mut subchannels = self.subchannels.lock();
             let place = subchannels
-                .list
                 .iter()
                 .position(|sub| Arc::ptr_eq(&sub.core, core));
-            place.and_then(|place| subchannels.list.remove(place).ok())
+            place.and_then(|place| subchannels.remove(place).ok())
         };
-        // Its directory waits for readers, which take the lock.
+        // Its directory waits for readers, who may want the lock.
         drop(removed);
     }
 
@@ -232,7 +223,7 @@ impl Payload {
     /// The first that `f` returns.
     pub(crate) fn for_each_channel(&self, mut f: impl FnMut(&ChannelCore) -> Result) -> Result {
         f(&self.core)?;
-        for sub in &self.subchannels.lock().list {
+        for sub in self.subchannels.lock().iter() {
             f(&sub.core)?;
         }
         Ok(())

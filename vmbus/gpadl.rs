@@ -115,6 +115,11 @@ impl Gpadl {
         &self.pages
     }
 
+    /// Gives the pages up: for a host that can't even be told to stop using them.
+    pub(crate) fn abandon(mut self) {
+        self.give_up("can't be torn down");
+    }
+
     /// Takes the pages back. Process context; waits at most [`GPADL_WAIT_MS`].
     pub fn teardown(mut self) -> Teardown {
         if self.take_back() {
@@ -141,7 +146,7 @@ impl Gpadl {
             self.give_up("can't be torn down");
             return false;
         };
-        // The host drops a rescinded channel's page lists by itself before it says so.
+        // A host that withdraws a channel has dropped its page lists: what the C driver relies on.
         if self.core.is_rescinded() {
             return true;
         }

@@ -3,9 +3,10 @@
 //! The interrupt: event flags to channels, messages to the message path.
 //!
 //! The hypervisor interrupts a CPU with one vector for everything. The handler looks at that CPU's
-//! two pages: for each event flag it tells the channel, which is cheap and takes no lock; if there is
-//! a message it queues the worker that copies it out. The slot holds one message and the hypervisor
-//! keeps the rest, so a worker that is late costs time and nothing else.
+//! two pages: for each event flag it tells the channel, which is cheap and takes no lock; a message it
+//! moves to a private inbox at once, because timers without direct mode send their ticks through the
+//! same slot. A worker parses what is in the inbox. The inbox is small: when it is full the slot stays
+//! taken, and the hypervisor keeps the rest.
 
 use kernel::{
     impl_has_work, new_work,
@@ -14,7 +15,10 @@ use kernel::{
     workqueue::{Work, WorkItem},
 };
 use kernel_ext::{
+    cpuhp,
     hyperv::{Hypervisor, Isr, Synic, MESSAGE_SIZE, MESSAGE_TIMER_EXPIRED},
+    lock::IrqLock,
+    new_irq_lock,
     rcu::RcuSlot,
     workqueue::cancel_sync,
 };
@@ -23,8 +27,11 @@ use zerocopy::FromBytes;
 
 use crate::connection::Connection;
 
-/// Messages taken in one go before the worker lets others run.
+/// Messages handled in one go before the worker lets others run.
 const MESSAGES_PER_TURN: usize = 64;
+
+/// Messages that wait for the worker of a CPU.
+const INBOX: usize = 16;
 
 /// The connection, while there is one. Set before the first message can come, emptied after the last.
 pub(crate) static ACTIVE: RcuSlot<Connection> = RcuSlot::empty();
@@ -33,6 +40,9 @@ pub(crate) static ACTIVE: RcuSlot<Connection> = RcuSlot::empty();
 #[pin_data]
 pub(crate) struct Cpu {
     pub(crate) synic: Synic,
+    /// Messages that left the slot, oldest first; at most [`INBOX`].
+    #[pin]
+    inbox: IrqLock<KVec<[u8; MESSAGE_SIZE]>>,
     #[pin]
     work: Work<Cpu>,
 }
@@ -47,6 +57,7 @@ impl Cpu {
         Arc::pin_init(
             try_pin_init!(Self {
                 synic: Synic::new(hypervisor, cpu)?,
+                inbox <- new_irq_lock!(KVec::with_capacity(INBOX, GFP_KERNEL)?, "vmbus_inbox"),
                 work <- new_work!("vmbus_messages"),
             }? Error),
             GFP_KERNEL,
@@ -66,32 +77,73 @@ impl Cpu {
             .enqueue_on(self.synic.cpu(), self.clone());
     }
 
-    /// Takes messages until there are none, or the turn is over.
-    fn drain(self: &Arc<Self>, connection: &Arc<Connection>) {
+    /// Moves messages from the slot to the inbox while there is room. To be called on this CPU: it is
+    /// the one that asks the hypervisor for the next message. Any context. False when the inbox is
+    /// empty afterwards.
+    fn fetch(&self) -> bool {
+        let mut inbox = self.inbox.lock();
+        if cpuhp::current_cpu() != self.synic.cpu() {
+            return !inbox.is_empty();
+        }
         let mut bytes = [0; MESSAGE_SIZE];
-        for _ in 0..MESSAGES_PER_TURN {
+        while inbox.len() < INBOX {
             // Timer messages are the interrupt handler's, which is at them already.
             match self.synic.peek_message_type() {
-                None | Some(MESSAGE_TIMER_EXPIRED) => return,
+                None | Some(MESSAGE_TIMER_EXPIRED) => break,
                 Some(_) => {}
             }
             if !self.synic.read_message(&mut bytes) {
-                return;
+                break;
             }
-            let Ok(slot) = Slot::read_from_bytes(&bytes) else {
-                return;
-            };
-            // The slot is free for the next message before this one is looked at.
-            self.synic.ack_message(slot.header.message_type.get());
-            match slot.channel_message() {
-                Some(payload) => connection.receive(payload),
-                None => connection.protocol_error(format_args!(
-                    "hypervisor message of type {:#x}",
-                    slot.header.message_type.get()
-                )),
+            self.synic.ack_message(message_type(&bytes));
+            if inbox.push_within_capacity(bytes).is_err() {
+                break;
+            }
+        }
+        !inbox.is_empty()
+    }
+
+    /// The oldest message. Any context.
+    pub(crate) fn next(&self) -> Option<[u8; MESSAGE_SIZE]> {
+        self.inbox.lock().remove(0).ok()
+    }
+
+    /// [`Cpu::next`] in a crash, when the lock's holder may never give it back.
+    pub(crate) fn next_in_crash(&self) -> Option<[u8; MESSAGE_SIZE]> {
+        self.inbox.try_lock()?.remove(0).ok()
+    }
+
+    /// Handles messages until there are none, or the turn is over.
+    fn drain(self: &Arc<Self>, connection: &Arc<Connection>) {
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.next() {
+                Some(bytes) => handle(connection, &bytes),
+                None if self.fetch() => {}
+                None => return,
             }
         }
         self.wake(connection);
+    }
+}
+
+/// The hypervisor's type of a message that was copied out of the slot.
+fn message_type(bytes: &[u8; MESSAGE_SIZE]) -> u32 {
+    bytes
+        .first_chunk::<4>()
+        .map_or(0, |kind| u32::from_le_bytes(*kind))
+}
+
+/// Hands a channel message to the connection.
+fn handle(connection: &Arc<Connection>, bytes: &[u8; MESSAGE_SIZE]) {
+    let Ok(slot) = Slot::read_from_bytes(bytes) else {
+        return;
+    };
+    match slot.channel_message() {
+        Some(payload) => connection.receive(payload),
+        None => connection.protocol_error(format_args!(
+            "hypervisor message of type {:#x}",
+            message_type(bytes)
+        )),
     }
 }
 
@@ -134,7 +186,7 @@ impl Connection {
         if cpu.synic.handle_timer_message() {
             return;
         }
-        if cpu.synic.peek_message_type().is_some() {
+        if cpu.fetch() {
             cpu.wake(self);
         }
     }

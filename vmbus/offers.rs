@@ -19,18 +19,19 @@ use kernel::{
 };
 use kernel_ext::{
     bus, cpuhp,
-    workqueue::{Flags, Queue},
+    workqueue::{cancel_sync, Flags, Queue},
 };
 use vmbus_wire::{
     guid::class,
     message::{guest, Offer},
-    Guid, Relid,
+    Guid,
 };
 
 use crate::{
     channel_core::ChannelCore,
     connection::{Connection, State, CONNECT_CPU},
     device::{Payload, Vmbus},
+    root::BUS,
 };
 
 /// Tasks that may wait at a time. A host that offers and rescinds faster than devices can be added
@@ -73,7 +74,6 @@ pub(crate) struct Offers {
     queue: Queue,
     /// The ACPI device: parent of all devices.
     parent: ARef<device::Device>,
-    bus: Arc<bus::Registration<Vmbus>>,
     /// For spreading channels over CPUs.
     next_cpu: Atomic<u32>,
 }
@@ -84,16 +84,12 @@ impl Offers {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(
-        parent: ARef<device::Device>,
-        bus: Arc<bus::Registration<Vmbus>>,
-    ) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(parent: ARef<device::Device>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             tasks <- kernel::new_mutex!(KVec::new(), "vmbus_tasks"),
             entries <- kernel::new_mutex!(KVec::new(), "vmbus_entries"),
             queue: Queue::new_ordered(c"vmbus_offers", Flags::NONE)?,
             parent,
-            bus,
             next_cpu: Atomic::new(0),
         }? Error)
     }
@@ -102,7 +98,12 @@ impl Offers {
     fn push(&self, connection: &Arc<Connection>, task: Task) {
         {
             let mut tasks = self.tasks.lock();
-            if tasks.len() >= MAX_TASKS || tasks.push(task, GFP_KERNEL).is_err() {
+            // Under the lock, so that nothing comes after `stop`.
+            if connection.state() == State::Disconnected {
+                return;
+            }
+            // The message path never waits for memory.
+            if tasks.len() >= MAX_TASKS || tasks.push(task, GFP_ATOMIC).is_err() {
                 drop(tasks);
                 connection.protocol_error(format_args!("too many offers and rescinds at a time"));
                 return;
@@ -141,13 +142,8 @@ impl Offers {
     }
 
     /// The host withdraws a channel, which has been marked already.
-    pub(crate) fn rescinded(&self, connection: &Arc<Connection>, relid: Relid) {
-        match connection.relids.get(relid) {
-            Some(core) => self.push(connection, Task::Rescind(core)),
-            None => connection.protocol_error(format_args!(
-                "rescind of channel {relid}, which isn't offered"
-            )),
-        }
+    pub(crate) fn rescinded(&self, connection: &Arc<Connection>, core: Arc<ChannelCore>) {
+        self.push(connection, Task::Rescind(core));
     }
 
     /// The host broke the protocol of an open channel; its device goes.
@@ -225,9 +221,17 @@ impl Offers {
             core: core.clone(),
             device,
         };
-        let refused = self.entries.lock().push(entry, GFP_KERNEL).is_err();
-        if refused {
-            log_err!("no memory for a channel\n");
+        let mut entries = self.entries.lock();
+        // Reserved first, because a refused entry would be dropped without its views.
+        match entries.reserve(1, GFP_KERNEL) {
+            Ok(()) => {
+                let _ = entries.push_within_capacity(entry);
+            }
+            Err(_) => {
+                drop(entries);
+                log_err!("no memory for channel {}\n", core.offer.relid);
+                entry.remove();
+            }
         }
     }
 
@@ -241,8 +245,10 @@ impl Offers {
                 .protocol_error(format_args!("device {instance} offered twice"));
             return Err(EEXIST);
         }
+        // Held for this call only: the bus goes with the module, not with the connection.
+        let bus = BUS.get().ok_or(ENODEV)?;
         bus::Added::new(
-            &self.bus,
+            &bus,
             Some(&self.parent),
             format_args!("{instance}"),
             Payload::new(core.clone()),
@@ -286,6 +292,9 @@ impl Offers {
             place.and_then(|place| entries.remove(place).ok())
         };
         let primary = core.offer.is_primary();
+        if let Some(channel) = core.open.get().filter(|_| release) {
+            channel.tell_rescinded();
+        }
         if !primary {
             if let Some(device) = self.device_of(&core.offer.class, &core.offer.instance) {
                 device.payload().remove_subchannel(core);
@@ -319,7 +328,7 @@ impl Offers {
     }
 
     /// Removes all devices, before the guest leaves the bus. Process context.
-    pub(crate) fn remove_all(&self, connection: &Arc<Connection>) {
+    pub(crate) fn remove_all(&self) {
         self.queue.flush();
         loop {
             let entry = self.entries.lock().pop();
@@ -330,7 +339,14 @@ impl Offers {
         }
         // Drivers that went away may have given back sub-channels.
         self.queue.flush();
-        self.tasks.lock().clear();
+    }
+
+    /// Forgets what the host still says, after it was told that the guest has left and can't say any
+    /// more: tasks and channels refer to the connection. Process context.
+    pub(crate) fn stop(&self, connection: &Arc<Connection>) {
+        cancel_sync(connection);
+        let tasks = core::mem::take(&mut *self.tasks.lock());
+        drop(tasks);
         connection.relids.clear();
     }
 }

@@ -11,11 +11,7 @@ use vmbus_wire::Relid;
 
 use crate::channel_core::ChannelCore;
 
-/// A table from channel id to channel.
-///
-/// Writers are the message path (insert) and the offers worker (remove); for one id they never
-/// run at the same time, because an id is removed only after its rescind was queued behind its
-/// offer.
+/// A table from channel id to channel. The message path inserts, the offers worker removes.
 pub(crate) struct Relids {
     slots: KVVec<RcuSlot<ChannelCore>>,
 }
@@ -42,11 +38,7 @@ impl Relids {
     /// `EEXIST` when the id is taken: the host offered it twice.
     pub(crate) fn insert(&self, core: Arc<ChannelCore>) -> Result {
         let slot = self.slots.get(core.offer.relid.index()).ok_or(EINVAL)?;
-        if slot.get().is_some() {
-            return Err(EEXIST);
-        }
-        drop(slot.replace(Some(core)));
-        Ok(())
+        slot.fill(core).map_err(|_| EEXIST)
     }
 
     /// The channel with this id.
@@ -63,9 +55,7 @@ impl Relids {
 
     /// Removes all channels. Process context.
     pub(crate) fn clear(&self) {
-        for slot in self.slots.iter().filter(|slot| !slot.is_empty()) {
-            drop(slot.replace(None));
-        }
+        kernel_ext::rcu::clear(self.slots.iter());
     }
 
     /// Calls `f` on every channel.
@@ -74,13 +64,6 @@ impl Relids {
             if let Some(core) = slot.get() {
                 f(&core);
             }
-        }
-    }
-
-    /// Notes that the host has withdrawn a channel; everybody who waits for it is about to be told.
-    pub(crate) fn mark_rescinded(&self, relid: Relid) {
-        if let Some(core) = self.get(relid) {
-            core.mark_rescinded();
         }
     }
 

@@ -85,6 +85,12 @@ impl<T: Send> Requests<T> {
         self.table.lock().take(id)
     }
 
+    /// Takes all requests out, passing each to `with`: for a channel that is closed, whose host won't
+    /// answer any more. `with` is called under the table's lock, with interrupts off.
+    pub fn drain(&self, with: impl FnMut(T)) {
+        self.table.lock().drain(with)
+    }
+
     /// Requests that wait.
     pub fn len(&self) -> usize {
         self.table.lock().len()

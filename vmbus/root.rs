@@ -13,7 +13,7 @@ use kernel::{
 use kernel_ext::{
     acpi as acpi_ext, bus, cpuhp,
     hyperv::{self, CrashHandler, Hypervisor, IsrRegistration, KexecHandler},
-    notifier::PanicNotifier,
+    notifier::{self, PanicNotifier},
     rcu::RcuSlot,
 };
 use vmbus_wire::ProtocolVersion;
@@ -26,8 +26,10 @@ use crate::{
     views::{connection_file, ConnectionFile},
 };
 
-/// The bus, for the probe of the ACPI device. Filled before the platform driver is registered.
-static BUS: RcuSlot<bus::Registration<Vmbus>> = RcuSlot::empty();
+/// The bus, for those who add devices to it. Filled before the platform driver is registered, emptied
+/// after everything else is gone: nobody holds a reference for longer than a call, so emptying it
+/// unregisters the bus.
+pub(crate) static BUS: RcuSlot<bus::Registration<Vmbus>> = RcuSlot::empty();
 
 /// How the last probe ended: 0 if there was none, 1 for success, a negative errno.
 static PROBED: Atomic<i32> = Atomic::new(0);
@@ -84,8 +86,9 @@ impl kernel::InPlaceModule for Module {
             check()?;
             let bus = BusGuard::new()?;
             Ok(try_pin_init!(Self {
-                driver <- driver::Registration::new(c"vmbus", module),
+                // First, so that it goes last if the rest fails.
                 _bus: bus,
+                driver <- driver::Registration::new(c"vmbus", module),
                 _: { probed()? },
             }? Error))
         })
@@ -155,10 +158,9 @@ impl Root {
     /// Connects to the host and takes its offers.
     fn start(dev: &device::Device) -> Result<Self> {
         let hypervisor = Hypervisor::detect()?;
-        let bus = BUS.get().ok_or(ENODEV)?;
         // Devices belong below the ACPI device, where udev's by-path names come from.
         let parent = acpi_ext::companion(dev).ok_or(ENODEV)?;
-        let connection = Connection::new(hypervisor, parent, bus)?;
+        let connection = Connection::new(hypervisor, parent)?;
         drop(ACTIVE.replace(Some(connection.clone())));
         // From here on dropping undoes what was done so far.
         let mut root = Self {
@@ -182,7 +184,7 @@ impl Root {
         root.hooks = Some(Hooks {
             _kexec: KexecHandler::new::<Interrupt>(hypervisor)?,
             _crash: CrashHandler::new::<Interrupt>(hypervisor)?,
-            _panic: PanicNotifier::new(Interrupt, 0)?,
+            _panic: PanicNotifier::new(Interrupt, notifier::LAST + 1)?,
         });
         root.file = connection_file(&root.connection).ok();
         root.connection.request_offers()?;
@@ -199,10 +201,10 @@ impl Drop for Root {
         if connection.state() == State::Connected {
             connection.set_state(State::Closing);
         }
-        connection.offers.remove_all(connection);
+        connection.offers.remove_all();
         if connection.unload() == Outcome::TimedOut {
             // The host may still write to what it was told of.
-            connection.monitor.pages().leak();
+            connection.shared.pages().leak();
         }
         connection.set_state(State::Disconnected);
         // No more messages, no more interrupts.
@@ -211,6 +213,7 @@ impl Drop for Root {
         for (_, cpu) in connection.cpus.iter() {
             cpu.stop();
         }
+        connection.offers.stop(connection);
         drop(ACTIVE.replace(None));
         log_info!("disconnected\n");
     }
@@ -245,7 +248,13 @@ fn cpu_down(cpu: u32) -> Result {
         let mut moved = Ok(());
         connection.relids.for_each(|core| {
             if moved.is_ok() && core.target_cpu() == cpu {
-                moved = core.set_target_cpu(CONNECT_CPU).map_err(|_| EBUSY);
+                // Without an answer nobody knows when the last signal to the old CPU has come.
+                moved = if core.open.get().is_some() && !connection.version().acks_modify_channel()
+                {
+                    Err(EBUSY)
+                } else {
+                    core.set_target_cpu(CONNECT_CPU).map_err(|_| EBUSY)
+                };
             }
         });
         moved?;

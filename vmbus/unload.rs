@@ -8,7 +8,7 @@
 use kernel::time::{delay::udelay, Delta};
 use kernel_ext::{
     cpuhp,
-    hyperv::{Crash, Kexec, MESSAGE_SIZE, MESSAGE_TIMER_EXPIRED},
+    hyperv::{Crash, Kexec, MESSAGE_SIZE},
     notifier::Panic,
 };
 use vmbus_wire::{message::guest, slot::Slot, HostMessage};
@@ -20,14 +20,16 @@ use crate::{
     interrupt::{Interrupt, ACTIVE},
 };
 
-/// Milliseconds between looks for the host's answer in a crash.
-const POLL_MS: u32 = 10;
+/// How long to look for the host's answer in a crash, see `UNLOAD_WAIT_MS`.
+const PATIENCE: Delta = Delta::from_millis(100_000);
 
-/// Looks for the host's answer in a crash: 100 s, see `UNLOAD_WAIT_MS`.
-const POLLS: u32 = 10_000;
+/// Time between signs of life on the console.
+const SIGN_OF_LIFE: Delta = Delta::from_millis(5_000);
 
-/// Looks between signs of life on the console.
-const POLLS_A_LINE: u32 = 500;
+/// Microseconds between looks: short at first, when the answer usually comes.
+const LOOK_US: i64 = 10;
+const LATE_LOOK_US: i64 = 1_000;
+const SHORT_LOOKS: u32 = 10_000;
 
 impl Kexec for Interrupt {
     fn kexec() {
@@ -70,29 +72,41 @@ fn crash() {
     if !connection.begin_unload() {
         return;
     }
-    let posted = connection.post_to(connection.connection_id(), &guest::unload(), |_| {
-        spin_ms(POLL_MS)
-    });
+    // A message that waits in a slot, be it a timer's, keeps the answer away: hosts try again when
+    // that CPU asks for more, and it may be stopped.
+    connection.take_answer();
+    let id = connection.connection_id();
+    let posted = connection.post_to(id, &guest::unload(), |_| spin(LATE_LOOK_US));
     if posted.is_err() {
         return log_err!("the host couldn't be told of the crash\n");
     }
-    for poll in 1..=POLLS {
-        if connection.unload_answered() {
+    let (mut waited, mut said) = (Delta::ZERO, Delta::ZERO);
+    for look in 0.. {
+        // The CPU that takes messages may still be alive and take the answer.
+        if connection.is_unloaded() || connection.take_answer() {
             return;
         }
-        if poll % POLLS_A_LINE == 0 {
+        let pause = if look < SHORT_LOOKS {
+            LOOK_US
+        } else {
+            LATE_LOOK_US
+        };
+        spin(pause);
+        waited += Delta::from_micros(pause);
+        if waited >= PATIENCE {
+            break;
+        }
+        if waited - said >= SIGN_OF_LIFE {
+            said = waited;
             log_info!("waiting for the host to let go\n");
         }
-        spin_ms(POLL_MS);
     }
     log_err!("going on although the host didn't let go\n");
 }
 
-/// Waits without sleeping.
-fn spin_ms(milliseconds: u32) {
-    for _ in 0..milliseconds {
-        udelay(Delta::from_micros(1000));
-    }
+/// Waits without sleeping, at most a millisecond.
+fn spin(microseconds: i64) {
+    udelay(Delta::from_micros(microseconds));
 }
 
 impl Connection {
@@ -102,22 +116,27 @@ impl Connection {
         before == State::Connected || before == State::Closing
     }
 
-    /// Looks in every CPU's message slot for the answer to UNLOAD, throwing away what else is there.
-    fn unload_answered(&self) -> bool {
+    /// Looks for the answer to UNLOAD wherever messages are, and throws away what else there is.
+    fn take_answer(&self) -> bool {
+        let is_answer = |bytes: &[u8; MESSAGE_SIZE]| {
+            Slot::read_from_bytes(bytes).is_ok_and(|slot| {
+                let message = slot.channel_message().map(HostMessage::parse);
+                matches!(message, Some(Ok(HostMessage::UnloadComplete)))
+            })
+        };
         let mut bytes = [0; MESSAGE_SIZE];
         for (_, cpu) in self.cpus.iter() {
-            if cpu.synic.peek_message_type() == Some(MESSAGE_TIMER_EXPIRED)
-                || !cpu.synic.read_message(&mut bytes)
-            {
-                continue;
+            while let Some(bytes) = cpu.next_in_crash() {
+                if is_answer(&bytes) {
+                    return true;
+                }
             }
-            let Ok(slot) = Slot::read_from_bytes(&bytes) else {
-                continue;
-            };
-            cpu.synic.ack_message(slot.header.message_type.get());
-            let message = slot.channel_message().map(HostMessage::parse);
-            if matches!(message, Some(Ok(HostMessage::UnloadComplete))) {
-                return true;
+            if let Some(kind) = cpu.synic.peek_message_type() {
+                let copied = cpu.synic.read_message(&mut bytes);
+                cpu.synic.ack_message(kind);
+                if copied && is_answer(&bytes) {
+                    return true;
+                }
             }
         }
         false
