@@ -2,7 +2,7 @@
 
 //! Locks that the `kernel` crate lacks.
 //!
-//! [`IrqLock`] is a `spinlock_t` taken with interrupts off, for data that a hard interrupt handler
+//! [`IrqLock`] is a `raw_spinlock_t` taken with interrupts off, for data that a hard interrupt handler
 //! shares with everybody else. [`TryCell`] is not a lock one waits for: it hands its contents to one
 //! owner at a time and tells everybody else to come back later.
 //!
@@ -31,7 +31,8 @@ pub type IrqLock<T> = Lock<T, IrqBackend>;
 /// The guard of an [`IrqLock`]; interrupts are restored when it is dropped.
 pub type IrqGuard<'a, T> = Guard<'a, T, IrqBackend>;
 
-/// `spin_lock_irqsave()` and `spin_unlock_irqrestore()` as a lock backend.
+/// `raw_spin_lock_irqsave()` and `raw_spin_unlock_irqrestore()` as a lock backend: raw, because on a
+/// real-time kernel a `spinlock_t` sleeps, which a hard interrupt handler mustn't.
 pub struct IrqBackend;
 
 /// Makes an initialiser of an [`IrqLock`](crate::lock::IrqLock) with a lock class of its own.
@@ -46,10 +47,10 @@ macro_rules! new_irq_lock {
     };
 }
 
-// SAFETY: `spinlock_t` ensures mutual exclusion. The state kept between `lock` and `unlock` is the
+// SAFETY: `raw_spinlock_t` ensures mutual exclusion. The state kept between `lock` and `unlock` is the
 // saved interrupt flag; `relock` is the default one, which locks the same way.
 unsafe impl Backend for IrqBackend {
-    type State = kernel::bindings::spinlock_t;
+    type State = kernel::bindings::raw_spinlock_t;
     type GuardState = ffi::c_ulong;
 
     unsafe fn init(
@@ -59,13 +60,13 @@ unsafe impl Backend for IrqBackend {
     ) {
         // SAFETY: The caller guarantees that `ptr` is valid for writes and that `name` and `key`
         // live for ever.
-        unsafe { kernel::bindings::__spin_lock_init(ptr, name, key) }
+        unsafe { hv_bindings::raw_spin_lock_init(ptr.cast(), name, key.cast()) }
     }
 
     #[inline]
     unsafe fn lock(ptr: *mut Self::State) -> Self::GuardState {
         // SAFETY: The caller guarantees that `ptr` was initialised by `init`.
-        unsafe { hv_bindings::spin_lock_irqsave(ptr.cast()) }
+        unsafe { hv_bindings::raw_spin_lock_irqsave(ptr.cast()) }
     }
 
     #[inline]
@@ -73,19 +74,20 @@ unsafe impl Backend for IrqBackend {
         let mut flags = 0;
         // SAFETY: The caller guarantees that `ptr` was initialised by `init`; `flags` is valid for
         // the write.
-        (unsafe { hv_bindings::spin_trylock_irqsave(ptr.cast(), &mut flags) } != 0).then_some(flags)
+        (unsafe { hv_bindings::raw_spin_trylock_irqsave(ptr.cast(), &mut flags) } != 0)
+            .then_some(flags)
     }
 
     #[inline]
     unsafe fn unlock(ptr: *mut Self::State, flags: &Self::GuardState) {
         // SAFETY: The caller owns the lock, and `flags` is what taking it returned.
-        unsafe { hv_bindings::spin_unlock_irqrestore(ptr.cast(), *flags) }
+        unsafe { hv_bindings::raw_spin_unlock_irqrestore(ptr.cast(), *flags) }
     }
 
     #[inline]
     unsafe fn assert_is_held(ptr: *mut Self::State) {
         // SAFETY: The caller guarantees that `ptr` was initialised by `init`.
-        unsafe { kernel::bindings::spin_assert_is_held(ptr) }
+        unsafe { hv_bindings::raw_spin_assert_is_held(ptr.cast()) }
     }
 }
 
