@@ -13,13 +13,14 @@ use kernel_ext::{cpuhp, rcu::RcuSlot};
 use vmbus_wire::{
     guid::class,
     message::{ModifyChannel, Offer},
+    waiting::{Answer, Key},
     Status,
 };
 
 use crate::{
     channel::Channel,
     connection::{Connection, CONNECT_CPU},
-    control::{Answer, Key, Outcome},
+    control::Outcome,
     stats::Counter,
 };
 

@@ -27,11 +27,12 @@ use vmbus_wire::{
     monitor::MonitorId,
     slot::HVMSG_CHANNEL,
     version::FeatureFlags,
+    waiting::{self, Answer, Key},
     HostMessage, OutMessage, ProtocolVersion, Relid, HV_PAGE_SIZE,
 };
 
 use crate::{
-    control::{Answer, Key, Outcome, Table},
+    control::{Outcome, Table},
     interrupt::Cpu,
     offers::Offers,
     relids::Relids,
@@ -455,67 +456,38 @@ impl Connection {
             Ok(message) => message,
             Err(error) => return self.protocol_error(format_args!("{error}")),
         };
-        let expected = match message {
+        match message {
             HostMessage::Offer(offer) => return self.offers.offered(self, offer),
-            HostMessage::Rescind { relid } => {
-                let Some(core) = self.relids.get(relid) else {
-                    return self.protocol_error(format_args!(
-                        "rescind of channel {relid}, which isn't offered"
-                    ));
-                };
-                if !core.mark_rescinded() {
-                    return self.protocol_error(format_args!("channel {relid} rescinded twice"));
-                }
-                // At once, so that nobody waits for an answer that won't come; the rest is queued.
-                self.control.rescind(relid);
-                return self.offers.rescinded(self, core);
-            }
-            HostMessage::AllOffersDelivered => self.control.answer(Key::Offers, Answer::Done),
-            HostMessage::VersionResponse(response) => {
-                self.control.answer(Key::Version, Answer::Version(response))
-            }
-            HostMessage::OpenResult(result) => self.control.answer(
-                Key::Open {
-                    relid: result.relid,
-                    open_id: result.open_id,
-                },
-                Answer::Status(result.status),
-            ),
-            HostMessage::GpadlCreated(created) => self.control.answer(
-                Key::GpadlCreated {
-                    relid: created.relid,
-                    gpadl: created.gpadl,
-                },
-                Answer::Status(created.status),
-            ),
-            HostMessage::GpadlTorndown { gpadl } => self.control.answer(
-                Key::GpadlTorndown {
-                    relid: ANY_RELID,
-                    gpadl,
-                },
-                Answer::Done,
-            ),
-            HostMessage::ModifyResponse(response) => self.control.answer(
-                Key::Modify {
-                    relid: response.relid,
-                },
-                Answer::Status(response.status),
-            ),
-            HostMessage::UnloadComplete => {
-                // In a crash nobody waits in the table.
-                self.unloaded.store(1, Release);
-                self.control.answer(Key::Unload, Answer::Done)
-                    || self.state() == State::Disconnected
-            }
-            // Sent only to those who asked for a socket, which this driver doesn't.
-            HostMessage::SocketConnectResult(_) => false,
+            HostMessage::Rescind { relid } => return self.rescinded(relid),
+            // In a crash nobody waits in the table.
+            HostMessage::UnloadComplete => self.unloaded.store(1, Release),
+            _ => {}
+        }
+        let expected = match waiting::answer(&message) {
+            Some((key, answer)) => self.control.answer(&key, answer),
+            None => false,
         };
-        if !expected {
+        if !expected && self.state() != State::Disconnected {
             self.protocol_error(format_args!(
                 "{} that nobody waits for",
                 message.message_type()
             ));
         }
+    }
+
+    /// The host withdraws a channel.
+    fn rescinded(self: &Arc<Self>, relid: Relid) {
+        let Some(core) = self.relids.get(relid) else {
+            return self.protocol_error(format_args!(
+                "rescind of channel {relid}, which isn't offered"
+            ));
+        };
+        if !core.mark_rescinded() {
+            return self.protocol_error(format_args!("channel {relid} rescinded twice"));
+        }
+        // At once, so that nobody waits for an answer that won't come; the rest is queued.
+        self.control.rescind(relid);
+        self.offers.rescinded(self, core);
     }
 
     /// Counts a breach of the protocol and says so, now and then.
@@ -559,12 +531,6 @@ impl Connection {
         }
     }
 }
-
-/// A [`Relid`](vmbus_wire::Relid) for keys that are matched without it.
-const ANY_RELID: vmbus_wire::Relid = match vmbus_wire::Relid::new(1) {
-    Some(relid) => relid,
-    None => panic!("1 is a valid channel id"),
-};
 
 impl_has_work! {
     impl HasWork<Self> for Connection { self.work }

@@ -3,8 +3,8 @@
 //! Requests to the host that wait for an answer outside of the rings.
 //!
 //! Whoever sends such a request first says in the [`Table`] which answer it [expects](Table::expect).
-//! The message path looks the answer up by its [`Key`]; an answer that nobody expects is a protocol
-//! error and touches nothing. A rescind ends every request about that channel at once, and every
+//! The message path looks the answer up by its [`Key`] in a [`WaitTable`] of the wire crate; an answer
+//! that nobody expects is a protocol error and touches nothing. A rescind ends every request about that channel at once, and every
 //! wait has an end of its own: [`Outcome`] names all three.
 
 use kernel::{
@@ -12,79 +12,10 @@ use kernel::{
     sync::{Arc, Mutex},
 };
 use kernel_ext::wait::Completion;
-use vmbus_wire::{message::VersionResponse, Relid, Status};
-
-/// What an answer is about. Two requests with the same key can't be under way at the same time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Key {
-    /// VERSION_RESPONSE.
-    Version,
-    /// ALL_OFFERS_DELIVERED.
-    Offers,
-    /// OPEN_RESULT of a channel.
-    Open {
-        /// The channel.
-        relid: Relid,
-        /// The id the open request carried.
-        open_id: u32,
-    },
-    /// GPADL_CREATED.
-    GpadlCreated {
-        /// The channel.
-        relid: Relid,
-        /// The page list.
-        gpadl: u32,
-    },
-    /// GPADL_TORNDOWN. The message names no channel; the request does, for rescinds.
-    GpadlTorndown {
-        /// The channel.
-        relid: Relid,
-        /// The page list.
-        gpadl: u32,
-    },
-    /// MODIFY_CHANNEL_RESPONSE.
-    Modify {
-        /// The channel.
-        relid: Relid,
-    },
-    /// UNLOAD_RESPONSE.
-    Unload,
-}
-
-impl Key {
-    /// The channel a request is about, if it is about one.
-    fn relid(&self) -> Option<Relid> {
-        match *self {
-            Key::Open { relid, .. }
-            | Key::GpadlCreated { relid, .. }
-            | Key::GpadlTorndown { relid, .. }
-            | Key::Modify { relid } => Some(relid),
-            Key::Version | Key::Offers | Key::Unload => None,
-        }
-    }
-
-    /// Whether an answer with key `answer` is the one this request waits for.
-    fn accepts(&self, answer: &Key) -> bool {
-        match (self, answer) {
-            // The answer to a teardown names the page list only.
-            (Key::GpadlTorndown { gpadl, .. }, Key::GpadlTorndown { gpadl: other, .. }) => {
-                gpadl == other
-            }
-            _ => self == answer,
-        }
-    }
-}
-
-/// What the host answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The message itself says all.
-    Done,
-    /// The request's verdict.
-    Status(Status),
-    /// A version was accepted or refused.
-    Version(VersionResponse),
-}
+use vmbus_wire::{
+    waiting::{Answer, Key, WaitTable},
+    Relid,
+};
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,23 +42,34 @@ struct Waiter {
 #[derive(Clone, Copy)]
 struct Rescinded;
 
-struct Entry {
-    key: Key,
-    waiter: Arc<Waiter>,
-}
+/// Requests that may wait at a time: each has a thread behind it.
+const PLACES: usize = 128;
+
+/// Who waits, each with its key.
+type Places = KVec<Option<(Key, Arc<Waiter>)>>;
 
 /// All requests that wait for an answer.
 #[pin_data]
 pub(crate) struct Table {
     #[pin]
-    entries: Mutex<KVec<Entry>>,
+    waiting: Mutex<WaitTable<Places>>,
 }
 
 impl Table {
     /// An empty table.
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            entries <- kernel::new_mutex!(KVec::new(), "vmbus_control"),
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
+            let mut places = KVec::with_capacity(PLACES, GFP_KERNEL)?;
+            for _ in 0..PLACES {
+                places.push(None, GFP_KERNEL)?;
+            }
+            Ok(try_pin_init!(Self {
+                waiting <- kernel::new_mutex!(WaitTable::new(places), "vmbus_waiting"),
+            }? Error))
         })
     }
 
@@ -135,7 +77,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// `EBUSY` when a request with the same key is under way, `ENOMEM`.
+    /// `EBUSY` when a request with the same key is under way, or too many others; `ENOMEM`.
     pub(crate) fn expect(&self, key: Key) -> Result<Request<'_>> {
         let waiter = Arc::pin_init(
             pin_init!(Waiter {
@@ -144,18 +86,10 @@ impl Table {
             }),
             GFP_KERNEL,
         )?;
-        let mut entries = self.entries.lock();
-        if entries.iter().any(|entry| entry.key.accepts(&key)) {
-            return Err(EBUSY);
-        }
-        entries.push(
-            Entry {
-                key,
-                waiter: waiter.clone(),
-            },
-            // The message path wants this lock too, and never waits for memory.
-            GFP_ATOMIC,
-        )?;
+        self.waiting
+            .lock()
+            .insert(key, waiter.clone())
+            .map_err(|_| EBUSY)?;
         Ok(Request {
             table: self,
             waiter,
@@ -163,39 +97,35 @@ impl Table {
     }
 
     /// Hands an answer to the request that expects it; false when none does.
-    pub(crate) fn answer(&self, key: Key, answer: Answer) -> bool {
-        self.finish(|entry| entry.accepts(&key), Ok(answer)) != 0
+    pub(crate) fn answer(&self, key: &Key, answer: Answer) -> bool {
+        let waiter = self.waiting.lock().take(key);
+        match waiter {
+            Some(waiter) => {
+                waiter.finish(Ok(answer));
+                true
+            }
+            None => false,
+        }
     }
 
     /// Ends every request about a channel that the host has withdrawn.
     pub(crate) fn rescind(&self, relid: Relid) {
-        self.finish(|entry| entry.relid() == Some(relid), Err(Rescinded));
-    }
-
-    /// Ends the requests that `which` picks; returns how many there were.
-    fn finish(&self, which: impl Fn(&Key) -> bool, answer: Result<Answer, Rescinded>) -> usize {
-        let mut found = 0;
-        let mut entries = self.entries.lock();
-        let mut at = 0;
-        while let Some(entry) = entries.get(at) {
-            if !which(&entry.key) {
-                at += 1;
-                continue;
-            }
-            found += 1;
-            *entry.waiter.answer.lock() = Some(answer);
-            entry.waiter.done.complete_all();
-            // One answer each: a second one finds nobody.
-            if entries.remove(at).is_err() {
-                break;
-            }
-        }
-        found
+        self.waiting
+            .lock()
+            .rescind(relid, |waiter| waiter.finish(Err(Rescinded)));
     }
 
     /// Number of requests that wait.
     pub(crate) fn len(&self) -> usize {
-        self.entries.lock().len()
+        self.waiting.lock().len()
+    }
+}
+
+impl Waiter {
+    /// Ends the wait.
+    fn finish(&self, answer: Result<Answer, Rescinded>) {
+        *self.answer.lock() = Some(answer);
+        self.done.complete_all();
     }
 }
 
@@ -221,12 +151,11 @@ impl Request<'_> {
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        let mut entries = self.table.entries.lock();
-        let place = entries
-            .iter()
-            .position(|entry| Arc::ptr_eq(&entry.waiter, &self.waiter));
-        if let Some(place) = place {
-            let _ = entries.remove(place);
-        }
+        let waiter = self
+            .table
+            .waiting
+            .lock()
+            .take_where(|_, waiter| Arc::ptr_eq(waiter, &self.waiter));
+        drop(waiter);
     }
 }

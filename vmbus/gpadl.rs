@@ -8,12 +8,14 @@
 
 use kernel::{prelude::*, sync::Arc};
 use kernel_ext::pages::PageList;
-use vmbus_wire::{gpadl, message::guest, Status};
-
-use crate::{
-    channel_core::ChannelCore,
-    control::{Answer, Key, Outcome},
+use vmbus_wire::{
+    gpadl,
+    message::guest,
+    waiting::{Answer, Key},
+    Status,
 };
+
+use crate::{channel_core::ChannelCore, control::Outcome};
 
 /// Milliseconds to wait for the host to map or unmap a page list.
 const GPADL_WAIT_MS: u32 = 20_000;
@@ -139,7 +141,7 @@ impl Gpadl {
         let connection = &core.connection;
         let relid = self.core.offer.relid;
         let key = Key::GpadlTorndown {
-            relid,
+            relid: Some(relid),
             gpadl: self.id,
         };
         let Ok(request) = connection.control.expect(key) else {

@@ -9,13 +9,14 @@ use kernel_ext::{lock::TryCell, new_irq_lock, workqueue::cancel_sync};
 use vmbus_wire::{
     message::{guest, Offer, OpenChannel, USER_DATA_BYTES},
     ring::{InRing, OutRing},
+    waiting::{Answer, Key},
     Status,
 };
 
 use super::{Channel, Handler, Incoming, OutState, Outgoing};
 use crate::{
     channel_core::{ChannelCore, HostEnd},
-    control::{Answer, Key, Outcome},
+    control::Outcome,
     gpadl::{Gpadl, Teardown},
     ring::{self, RingSizes},
 };
