@@ -496,6 +496,11 @@ impl Connection {
         log_warn_limited!("protocol error: {}\n", what);
     }
 
+    /// Forgets a confirmation that came before it was asked for.
+    pub(crate) fn expect_unload(&self) {
+        self.unloaded.store(0, Release);
+    }
+
     /// Whether the host has confirmed UNLOAD.
     pub(crate) fn is_unloaded(&self) -> bool {
         self.unloaded.load(Acquire) != 0

@@ -113,7 +113,11 @@ impl Connection {
     /// Takes the right to send UNLOAD; false if it was sent, or there is nobody to send it to.
     pub(crate) fn begin_unload(&self) -> bool {
         let before = self.swap_state(State::Disconnected);
-        before == State::Connected || before == State::Closing
+        if before != State::Connected && before != State::Closing {
+            return false;
+        }
+        self.expect_unload();
+        true
     }
 
     /// Looks for the answer to UNLOAD wherever messages are, and throws away what else there is.
