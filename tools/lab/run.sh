@@ -257,8 +257,9 @@ runner_args() {
 		export LAB_JOBS=$((cpus >= 4 ? cpus / 2 : 1))
 		((LAB_JOBS <= 4)) || LAB_JOBS=4
 	fi
-	if [[ $release == *-debug && -z ${LAB_TIMEOUT_SCALE:-} ]]; then
-		export LAB_TIMEOUT_SCALE=4
+	if [[ $release == *-debug ]]; then
+		RUN+=(--debug)
+		export LAB_TIMEOUT_SCALE=${LAB_TIMEOUT_SCALE:-4}
 	fi
 	rm -rf "$logs"
 	mkdir -p "$logs"

@@ -6,6 +6,8 @@
 
 load_balloon
 before=$(mem MemTotal)
+host 'balloon?' || fail "the host doesn't know what the guest has: $ANSWER"
+all=$ANSWER
 host balloon 40 || fail "the host refused the target: $ANSWER"
 wait_for 60 mem_total_at_most $((before - 100)) || fail "nothing was given at all"
 # Until nothing moves for five seconds.
@@ -26,6 +28,6 @@ more "MemAvailable at the floor" "$(mem MemAvailable)" 8
 dd if=/dev/zero of=/tmp/some bs=1M count=4 2>/dev/null || wrong "4 MiB could not be written"
 rm -f /tmp/some
 
-host balloon 512 || fail "the host refused to give back: $ANSWER"
+host balloon "$all" || fail "the host refused to give back: $ANSWER"
 wait_for 120 mem_total_at_least $((before - 2)) ||
 	fail "MemTotal is $(mem MemTotal) MiB, was $before MiB"

@@ -87,6 +87,9 @@ struct RunArgs {
     /// Whose drivers the guests use.
     #[arg(long, env = "STACK", default_value = "rust")]
     stack: Stack,
+    /// The kernel is the debug kernel: scenarios that differ there do.
+    #[arg(long)]
+    debug: bool,
     /// Override the choice of acceleration.
     #[arg(long, env = "LAB_ACCEL", default_value = "auto")]
     accel: accel::Wish,
@@ -133,9 +136,10 @@ impl RunArgs {
     /// Reads the suite and makes the job that a runner anywhere can carry out.
     fn job(&self, choice: &accel::Choice) -> Result<Job> {
         let suite = Suite::read(&self.suite)?.select(&self.test)?;
-        let job = Job {
+        let mut job = Job {
             suite,
             stack: self.stack,
+            debug: self.debug,
             qemu_root: self.qemu_root.clone(),
             kernel: self.kernel.clone(),
             images: self.images.iter().cloned().collect(),
@@ -143,6 +147,7 @@ impl RunArgs {
             timeout_scale: self.timeout_scale,
             interactive: false,
         };
+        job.fit_memory();
         job.check_images()?;
         Ok(job)
     }

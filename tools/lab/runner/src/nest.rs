@@ -322,6 +322,7 @@ mod tests {
         let job = Job {
             suite: serde_json::from_str(text).unwrap(),
             stack: Stack::Rust,
+            debug: false,
             qemu_root: PathBuf::new(),
             kernel: PathBuf::new(),
             images: BTreeMap::new(),

@@ -69,6 +69,12 @@ pub(crate) struct Scenario {
     /// Why this makes no sense with the C stack, if so.
     #[serde(default)]
     pub(crate) rust_only: Option<String>,
+    /// MiB of memory in the debug kernel, where that needs more.
+    #[serde(default)]
+    pub(crate) debug_memory: Option<u32>,
+    /// Why this makes no sense in the debug kernel, if so.
+    #[serde(default)]
+    pub(crate) debug_skip: Option<String>,
     /// What is tried, in this order.
     pub(crate) cases: Vec<Case>,
 }
@@ -201,6 +207,8 @@ pub(crate) struct Job {
     pub(crate) suite: Suite,
     /// Whose drivers.
     pub(crate) stack: Stack,
+    /// Whether `kernel` is the debug kernel.
+    pub(crate) debug: bool,
     /// Root of the tree with QEMU; `/` inside L1.
     pub(crate) qemu_root: PathBuf,
     /// Kernel of the guests.
@@ -232,9 +240,14 @@ impl Job {
         scenario: &'a Scenario,
         case: &'a Case,
     ) -> Option<&'a str> {
+        let debug = scenario.debug_skip.as_deref().filter(|_| self.debug);
         match self.stack {
-            Stack::Rust => None,
-            Stack::C => case.rust_only.as_deref().or(scenario.rust_only.as_deref()),
+            Stack::Rust => debug,
+            Stack::C => case
+                .rust_only
+                .as_deref()
+                .or(scenario.rust_only.as_deref())
+                .or(debug),
         }
     }
 
@@ -253,6 +266,13 @@ impl Job {
                     .with_context(|| format!("scenario `{}` needs image `{name}`", scenario.name))
             })
             .collect()
+    }
+
+    /// Gives scenarios the memory that they need in this kernel.
+    pub(crate) fn fit_memory(&mut self) {
+        for scenario in self.suite.scenarios.iter_mut().filter(|_| self.debug) {
+            scenario.memory = scenario.debug_memory.unwrap_or(scenario.memory);
+        }
     }
 
     /// Checks that every scenario's images are there.
