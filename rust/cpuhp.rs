@@ -239,9 +239,8 @@ pub fn interrupt_cpu<R: Send>(cpu: u32, f: impl FnOnce() -> R + Send) -> Result<
     }
     // SAFETY: The function runs once, with the pointer to a live call, and has returned when this
     // returns, since it is told to wait.
-    let status = unsafe {
-        hv_bindings::smp_call_function_single(number, Some(call.in_interrupt()), call.as_ptr(), 1)
-    };
+    let status =
+        unsafe { hv_bindings::smp_call_and_wait(number, Some(call.in_interrupt()), call.as_ptr()) };
     kernel::error::to_result(status)?;
     call.result().ok_or(ENXIO)
 }

@@ -5,6 +5,7 @@
 pub mod acpi;
 pub mod barrier;
 pub mod bus;
+pub mod compat;
 pub mod cpuhp;
 pub mod hyperv;
 pub mod lock;

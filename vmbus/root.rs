@@ -11,7 +11,7 @@ use kernel::{
     },
 };
 use kernel_ext::{
-    acpi as acpi_ext, bus, cpuhp,
+    acpi as acpi_ext, bus, compat, cpuhp,
     hyperv::{self, CrashHandler, Hypervisor, IsrRegistration, KexecHandler},
     notifier::{self, PanicNotifier},
     rcu::RcuSlot,
@@ -108,12 +108,22 @@ fn probed() -> Result {
     }
 }
 
+// As hosts spell it; newer ones have another hardware id and these as compatible ids.
+#[cfg(not(kernel_7_3))]
 kernel::acpi_device_table!(
     ACPI_TABLE,
     MODULE_ACPI_TABLE,
     <Root as platform::Driver>::IdInfo,
     [
-        // As hosts spell it; newer ones have another hardware id and these as compatible ids.
+        (acpi::DeviceId::new(c"VMBUS"), ()),
+        (acpi::DeviceId::new(c"VMBus"), ())
+    ]
+);
+#[cfg(kernel_7_3)]
+kernel::acpi_device_table!(
+    ACPI_TABLE,
+    <Root as platform::Driver>::IdInfo,
+    [
         (acpi::DeviceId::new(c"VMBUS"), ()),
         (acpi::DeviceId::new(c"VMBus"), ())
     ]
@@ -221,7 +231,7 @@ impl Drop for Root {
 
 /// The newest version to ask for, from the module's parameter.
 fn newest_version() -> ProtocolVersion {
-    match *crate::module_parameters::max_version.value() {
+    match compat::param(crate::module_parameters::max_version.value()) {
         0 => ProtocolVersion::from_wire(u32::MAX),
         version => ProtocolVersion::from_wire(version),
     }

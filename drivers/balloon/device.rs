@@ -20,7 +20,7 @@ use kernel::{
 };
 use kernel_ext::{
     bus::Driver,
-    mm,
+    compat, mm,
     notifier::MemoryNotifier,
     wait::Completion,
     workqueue::{cancel_delayed_sync, cancel_sync, Flags, Queue},
@@ -252,7 +252,7 @@ impl Balloon {
         this.watch = Some(Watch::start(this.shared.clone())?);
         report::start(
             &this.shared,
-            *module_parameters::pressure_report_delay.value(),
+            compat::param(module_parameters::pressure_report_delay.value()),
         );
         Ok(this)
     }
@@ -317,7 +317,7 @@ impl Drop for Balloon {
         cancel_sync::<_, { Shared::HOT_ADD }>(&shared);
         let mut pages = shared.pages.lock();
         let count = pages.count();
-        if count != 0 && *module_parameters::keep_ballooned.value() != 0 {
+        if count != 0 && compat::param::<u8, _>(module_parameters::keep_ballooned.value()) != 0 {
             pages.leak();
             pr_warn!("{count} pages that the host has are not used again\n");
         } else if count != 0 {

@@ -8,8 +8,11 @@
 bindgen-skip := $(shell sed -n '/^bindgen_skip_c_flags := /,/[^\\]$$/p' $(srctree)/rust/Makefile | \
 		  sed -e 's/^bindgen_skip_c_flags := //' -e 's/\\$$//' | tr '\n' ' ')
 
-# Through $(shell), because the kernel's file quotes its arguments for a shell.
-bindgen-kernel-flags = $(shell grep -Ev '^\#|^$$' $(srctree)/rust/bindgen_parameters)
+# Through $(shell), because the kernel's file quotes its arguments for a shell. Without the
+# attributes that name enums for CFI: they need a compiler feature that modules aren't allowed, and
+# no function of ours is called through a pointer with such a type.
+bindgen-kernel-flags = $(shell grep -Ev '^\#|^$$|^--with-attribute-custom-enum=' \
+			 $(srctree)/rust/bindgen_parameters)
 bindgen-our-flags = $(shell grep -Ev '^\#|^$$' $(src)/rust/bindings/parameters)
 
 quiet_cmd_hv_bindgen = BINDGEN $@

@@ -7,6 +7,7 @@
 
 #include "acpi.c"
 #include "barrier.c"
+#include "compat.c"
 #include "cpu.c"
 #include "device.c"
 #include "hyperv.c"

@@ -168,8 +168,8 @@ impl Synic {
         let _irqs = IrqsOff::new();
         // SAFETY: Hyper-V is there. This registers this CPU's timer with the clock-event core,
         // which puts it to use only on its own CPU.
-        unsafe { hv_bindings::hv_stimer_legacy_init(self.cpu, VMBUS_SINT as i32) };
-        let messages = self.hv.timers() && !self.hv.direct_timers();
+        let legacy = unsafe { hv_bindings::stimer_message_init(self.cpu, VMBUS_SINT as i32) };
+        let messages = legacy && self.hv.timers() && !self.hv.direct_timers();
         self.timer.store(messages, Relaxed);
         Ok(())
     }
@@ -187,7 +187,7 @@ impl Synic {
             return Err(EXDEV);
         }
         // SAFETY: Hyper-V is there. Takes the timer from its CPU, if it was put to use.
-        unsafe { hv_bindings::hv_stimer_legacy_cleanup(self.cpu) };
+        unsafe { hv_bindings::stimer_message_cleanup(self.cpu) };
         // Not before: until another timer has taken over, messages drive this CPU's clock.
         self.timer.store(false, Relaxed);
         let here = PreemptOff::new();
@@ -341,7 +341,7 @@ impl Synic {
         // then there is no handler to be run.
         if self.timer.load(Relaxed) && current_cpu() == self.cpu {
             // SAFETY: `enable` registered the timer of this CPU, which gave it a handler.
-            unsafe { hv_bindings::hv_stimer0_isr() };
+            unsafe { hv_bindings::stimer_message_isr() };
         }
         self.ack_message(MESSAGE_TIMER_EXPIRED);
         true

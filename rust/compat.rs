@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What differs between the kernel crates that the modules are built with; see also
+//! `helpers/compat.c`.
+
+use core::borrow::Borrow;
+
+/// The value of a module parameter, from what its `value()` returns: a reference before 7.3, a value
+/// since.
+pub fn param<T: Copy, B: Borrow<T>>(value: B) -> T {
+    *value.borrow()
+}
