@@ -12,6 +12,7 @@
 mod accel;
 mod control;
 mod cpio;
+mod emulator;
 mod event;
 mod guest;
 mod nest;

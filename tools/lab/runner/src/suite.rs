@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::control::{self, Line, Request};
+use crate::emulator;
 use crate::event::{Event, Outcome, Sink};
 use crate::guest::{Guest, Happening, LOGS};
 use crate::plan::{Case, Job, Scenario};
@@ -58,6 +59,7 @@ fn run_scenario(job: &Job, scenario: &Scenario, work: &Path, sink: &dyn Sink) ->
         }
     }
     let mut lost = 0;
+    let mut repeated = Vec::new();
     // A guest that ends early takes only its case with it: the others get a new guest.
     for boot in 0.. {
         if todo.is_empty() {
@@ -66,9 +68,12 @@ fn run_scenario(job: &Job, scenario: &Scenario, work: &Path, sink: &dyn Sink) ->
         let before = todo.len();
         let files = work.join(&scenario.name);
         let _ = fs::remove_dir_all(&files);
-        let end = run_boot(job, scenario, &files, &mut todo, sink);
+        let end = run_boot(job, scenario, &files, &mut todo, &mut repeated, sink);
         keep_logs(scenario, boot, &files, sink)?;
         let _ = fs::remove_dir_all(&files);
+        if let Ok(End::Spoilt) = end {
+            continue;
+        }
         if let Err(error) = end {
             stop::check()?;
             let reason = format!("lab: {error:#}");
@@ -155,6 +160,8 @@ struct Boot<'a, 'b> {
     job: &'a Job,
     scenario: &'a Scenario,
     todo: &'b mut VecDeque<&'a Case>,
+    repeated: &'b mut Vec<String>,
+    end: End,
     sink: &'b dyn Sink,
     work: &'b Path,
     guest: Guest,
@@ -169,14 +176,25 @@ enum Go {
     End,
 }
 
-/// Boots a guest and takes cases off `todo` as they end.
+/// How a boot came to its end.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// The cases it began are off the list.
+    Done,
+    /// The emulated machine spoilt the case at the head of the list, which is repeated.
+    Spoilt,
+}
+
+/// Boots a guest and takes cases off `todo` as they end. `repeated` names those that were spoilt by the
+/// emulated machine before: nothing is repeated twice.
 fn run_boot<'a>(
     job: &'a Job,
     scenario: &'a Scenario,
     work: &Path,
     todo: &mut VecDeque<&'a Case>,
+    repeated: &mut Vec<String>,
     sink: &dyn Sink,
-) -> Result<()> {
+) -> Result<End> {
     sink.send(Event::Boot {
         scenario: scenario.name.clone(),
         shape: format!("{} CPU, {} MiB", scenario.cpus, scenario.memory),
@@ -187,6 +205,8 @@ fn run_boot<'a>(
         job,
         scenario,
         todo,
+        repeated,
+        end: End::Done,
         sink,
         work,
         guest,
@@ -195,7 +215,7 @@ fn run_boot<'a>(
     };
     while boot.step()? == Go::On {}
     boot.guest.qemu.kill();
-    Ok(())
+    Ok(boot.end)
 }
 
 impl Boot<'_, '_> {
@@ -241,11 +261,34 @@ impl Boot<'_, '_> {
                 return Ok(());
             }
         };
+        if matches!(outcome, Outcome::Fail(_)) && self.spoilt()? {
+            return Ok(());
+        }
         if let Some(case) = self.todo.pop_front() {
             report(self.sink, self.scenario, case, outcome, took)?;
         }
         self.after(BETWEEN_TIMEOUT);
         Ok(())
+    }
+
+    /// Whether the case that failed is to be repeated, because the emulated machine did what no
+    /// processor does. Once a case.
+    fn spoilt(&mut self) -> Result<bool> {
+        let Some(case) = self.todo.front() else {
+            return Ok(false);
+        };
+        if self.repeated.contains(&case.name)
+            || !emulator::delivered_a_masked_interrupt(&self.guest.console_tail(usize::MAX))
+        {
+            return Ok(false);
+        }
+        self.repeated.push(case.name.clone());
+        self.note(&format!(
+            "{}: the emulated machine interrupted a CPU that had interrupts off; the case is repeated",
+            case.name
+        ))?;
+        self.end = End::Spoilt;
+        Ok(true)
     }
 
     /// Ends the case under way, and the guest, because something went wrong.
