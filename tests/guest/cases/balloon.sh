@@ -11,18 +11,18 @@ note "MemTotal $before MiB, MemAvailable $free_before MiB"
 # QEMU acts on a target only 15 s after the driver's capability report.
 host 'balloon?' || fail "the host doesn't know what the guest has: $ANSWER"
 all=$ANSWER rest=$((ANSWER - 256))
-host balloon $rest || fail "the host refused a target of $rest MiB: $ANSWER"
+host balloon "$rest" || fail "the host refused a target of $rest MiB: $ANSWER"
 wait_for 90 mem_total_at_most $((before - 250)) ||
 	fail "MemTotal is still $(mem MemTotal) MiB 90 s after a target of $rest MiB"
-wait_for 20 host_balloon_is $rest || wrong "QEMU believes the guest has $ANSWER MiB, not $rest"
+wait_for 20 host_balloon_is "$rest" || wrong "QEMU believes the guest has $ANSWER MiB, not $rest"
 down=$(mem MemTotal)
 note "target $rest: MemTotal $down MiB, MemAvailable $(mem MemAvailable) MiB"
 between "the memory that left" $((before - down)) 250 262
 
-host balloon $all || fail "the host refused a target of $all MiB: $ANSWER"
+host balloon "$all" || fail "the host refused a target of $all MiB: $ANSWER"
 wait_for 90 mem_total_at_least $((before - 2)) ||
 	fail "MemTotal is still $(mem MemTotal) MiB 90 s after a target of $all MiB"
-wait_for 20 host_balloon_is $all || wrong "QEMU believes the guest has $ANSWER MiB, not $all"
+wait_for 20 host_balloon_is "$all" || wrong "QEMU believes the guest has $ANSWER MiB, not $all"
 after=$(mem MemTotal)
 note "target $all: MemTotal $after MiB, MemAvailable $(mem MemAvailable) MiB"
 between "MemTotal at the end" "$after" $((before - 2)) $((before + 2))
