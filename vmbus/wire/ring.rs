@@ -157,6 +157,18 @@ pub(crate) fn advance(index: u32, by: u32, ring_bytes: u32) -> u32 {
     }
 }
 
+/// Empties a ring that the other side doesn't know yet and offers flow control by pending send size;
+/// returns the bytes of its data area.
+pub(crate) fn set_up(memory: &impl RingMemory) -> Result<u32, RingError> {
+    let bytes = check_size(memory.len())?;
+    memory.store_interrupt_mask(0);
+    memory.store_pending_send_size(0);
+    memory.store_feature_bits(FEATURE_PENDING_SEND_SIZE);
+    memory.store_read_index(0);
+    memory.store_write_index(0);
+    Ok(bytes)
+}
+
 /// Checks the size of a data area.
 pub(crate) fn check_size(bytes: u32) -> Result<u32, RingError> {
     if bytes == 0 || bytes > 1 << 31 || bytes % crate::HV_PAGE_SIZE != 0 {

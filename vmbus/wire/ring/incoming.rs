@@ -2,7 +2,7 @@
 
 //! The reading end of a ring.
 
-use super::{advance, check_index, check_size, distance};
+use super::{advance, check_index, check_size, distance, set_up};
 use super::{RingError, RingMemory, FEATURE_PENDING_SEND_SIZE, TRAILER_BYTES};
 use crate::packet::{Descriptor, RawPacket, DESCRIPTOR_BYTES};
 
@@ -35,12 +35,7 @@ impl<M: RingMemory> InRing<M> {
     ///
     /// [`RingError::BadSize`].
     pub fn new(memory: M) -> Result<Self, RingError> {
-        let bytes = check_size(memory.len())?;
-        memory.store_interrupt_mask(0);
-        memory.store_pending_send_size(0);
-        memory.store_feature_bits(FEATURE_PENDING_SEND_SIZE);
-        memory.store_read_index(0);
-        memory.store_write_index(0);
+        let bytes = set_up(&memory)?;
         Ok(Self {
             memory,
             bytes,

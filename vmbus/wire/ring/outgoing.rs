@@ -2,8 +2,8 @@
 
 //! The writing end of a ring.
 
-use super::{advance, check_index, check_size, distance};
-use super::{RingError, RingMemory, ALIGNMENT, FEATURE_PENDING_SEND_SIZE, TRAILER_BYTES};
+use super::{advance, check_index, check_size, distance, set_up};
+use super::{RingError, RingMemory, ALIGNMENT, TRAILER_BYTES};
 use crate::packet::OutPacket;
 
 /// The writing end of a ring: the guest's outgoing one, or a host's.
@@ -24,12 +24,7 @@ impl<M: RingMemory> OutRing<M> {
     ///
     /// [`RingError::BadSize`].
     pub fn new(memory: M) -> Result<Self, RingError> {
-        let bytes = check_size(memory.len())?;
-        memory.store_interrupt_mask(0);
-        memory.store_pending_send_size(0);
-        memory.store_feature_bits(FEATURE_PENDING_SEND_SIZE);
-        memory.store_read_index(0);
-        memory.store_write_index(0);
+        let bytes = set_up(&memory)?;
         Ok(Self {
             memory,
             bytes,
