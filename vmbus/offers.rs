@@ -240,7 +240,7 @@ impl Offers {
         let instance = core.offer.instance;
         // The kernel would warn of a second directory of the same name, with a stack dump that the
         // host could ask for at will.
-        if self.device_of(&core.offer.class, &instance).is_some() || self.has_instance(&instance) {
+        if self.has_instance(&instance) {
             core.connection
                 .protocol_error(format_args!("device {instance} offered twice"));
             return Err(EEXIST);
