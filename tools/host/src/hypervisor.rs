@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -35,6 +36,12 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// Undoes [`Self::connect_event`]; unknown connections are ignored.
     fn disconnect_event(&self, connection: u32);
+
+    /// The guest's reference time (HV_X64_MSR_TIME_REF_COUNT) in 100 ns, and what time it was then.
+    /// None where it can't be told.
+    fn reference_time(&self) -> Option<(u64, SystemTime)> {
+        None
+    }
 }
 
 /// What the VMBus is for the hypervisor's side.

@@ -6,9 +6,11 @@
 //! messages, the bus ([`vmbus`]) knows the machine only as a [`hypervisor::Hypervisor`] and a
 //! device only as a [`device::Device`]; devices know their [`vmbus::channel::Channel`].
 
+pub mod args;
 pub mod control;
 pub mod counters;
 pub mod device;
+pub mod events;
 pub mod hypervisor;
 pub mod machine;
 pub mod memory;

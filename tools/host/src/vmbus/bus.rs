@@ -7,6 +7,7 @@ use serde_json::Value;
 use vmbus_wire::ProtocolVersion;
 
 use crate::device::Device;
+use crate::events::Events;
 use crate::hypervisor::{Hypervisor, MessageSink};
 use crate::memory::GuestMemory;
 
@@ -82,6 +83,14 @@ impl Bus {
 
     /// Names of all devices.
     pub fn names(&self) -> Vec<String> {
+        todo!()
+    }
+
+    /// Where what happens on the bus is told: `guest-connected` (version), `guest-unloaded`,
+    /// `channel-opened`, `channel-closed` (device, subchannel), `channel-failed` (device,
+    /// subchannel, error), `offered`, `rescinded` (device), and what devices tell through their
+    /// [`super::handle::DeviceHandle::emit`].
+    pub fn events(&self) -> &Events {
         todo!()
     }
 

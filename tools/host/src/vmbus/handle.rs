@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! SKELETON: a device's way back to its bus.
 
+use serde_json::Value;
+
 /// What a device may ask of the bus.
 #[derive(Clone)]
 pub struct DeviceHandle {}
@@ -18,6 +20,12 @@ impl DeviceHandle {
 
     /// Virtual processors of the guest.
     pub fn processors(&self) -> u32 {
+        todo!()
+    }
+
+    /// Tells subscribers what happened at the device ([`super::bus::Bus::events`]); the device's
+    /// name is added to `fields`, an object.
+    pub fn emit(&self, _event: &str, _fields: Value) {
         todo!()
     }
 
