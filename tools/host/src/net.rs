@@ -1,2 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! netvsp: synthetic NICs.
+//! Synthetic NICs.
+
+pub mod backend;
+pub mod checksum;
+pub mod frame;
+pub mod peer;
+pub mod scatter;
+pub mod segment;
+pub mod spec;
+pub mod tap;
+
+pub use spec::NicSpec;
