@@ -3,7 +3,7 @@
 //! World wide names of a Fibre Channel adapter.
 
 use zerocopy::big_endian::U64;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Body of FCHBA_DATA (`struct hv_fc_wwn_packet`).
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -8,7 +8,7 @@ use crate::packet::{
 use crate::srb::{Address, Srb};
 use crate::{NtStatus, Operation, ProtocolVersion};
 use zerocopy::little_endian::U16;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Body of QUERY_PROTOCOL_VERSION (`struct vmstorage_protocol_version`).
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

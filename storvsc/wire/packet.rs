@@ -7,7 +7,7 @@ use crate::{NtStatus, Operation};
 use core::fmt;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 12;

@@ -3,7 +3,7 @@
 //! What an adapter can do.
 
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Bit of the flags: the host offers sub-channels (`STORAGE_CHANNEL_SUPPORTS_MULTI_CHANNEL`).
 pub const FLAG_MULTI_CHANNEL: u32 = 1;

@@ -11,7 +11,7 @@ use crate::Operation;
 use core::fmt;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Longest command (`STORVSC_MAX_CMD_LEN`).
 pub const MAX_CDB_BYTES: usize = 16;

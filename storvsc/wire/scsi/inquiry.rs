@@ -4,7 +4,7 @@
 
 use super::Data;
 use zerocopy::FromBytes;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Bytes of the data that every unit answers.
 pub const INQUIRY_BYTES: usize = 36;

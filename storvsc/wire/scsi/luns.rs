@@ -4,7 +4,7 @@
 
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Bytes before the first unit.
 pub const HEADER_BYTES: usize = 8;

@@ -4,7 +4,7 @@
 
 use super::Data;
 use zerocopy::big_endian::{U16, U32};
-use zerocopy_derive::{Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Bytes of a block of data on a disc.
 pub const BLOCK_BYTES: u32 = 2048;

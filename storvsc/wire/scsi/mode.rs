@@ -5,7 +5,7 @@
 use super::{Data, Width};
 use zerocopy::big_endian::{U16, U32};
 use zerocopy::FromBytes;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Page: how reads and writes use the cache.
 pub const CACHING: u8 = 0x08;

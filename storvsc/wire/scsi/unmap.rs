@@ -5,7 +5,7 @@
 use super::cdb::Extent;
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Bytes before the first range.
 pub const HEADER_BYTES: usize = 8;

@@ -6,7 +6,7 @@ use super::inquiry::DeviceType;
 use super::Data;
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::FromBytes;
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 /// Which pages there are.
 pub const SUPPORTED_PAGES: u8 = 0x00;

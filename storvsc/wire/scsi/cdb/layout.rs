@@ -3,7 +3,7 @@
 //! The four forms of descriptor blocks. Commands that name no blocks use the fields otherwise.
 
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy_derive::*;
 
 macro_rules! form {
     ($name:ident { $($field:ident: $type:ty,)* } = $size:literal) => {
