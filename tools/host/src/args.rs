@@ -11,8 +11,9 @@ use vmbus_wire::ProtocolVersion;
 pub mod size;
 pub mod spec;
 
+use crate::net::NicSpec;
 use size::Size;
-use spec::{DiskSpec, NicSpec};
+use spec::DiskSpec;
 
 /// Boots a Linux guest on KVM that takes this for Hyper-V: with a VMBus, synthetic disks, NICs and
 /// integration services.

@@ -16,10 +16,16 @@ use serde_json::{Map, Value};
 
 /// Events that wait for one subscriber.
 const QUEUE: usize = 1024;
+/// Events that are remembered for those who come later.
+const HISTORY: usize = 256;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
+    /// Counts up from 1.
+    pub number: u64,
+    /// When, since there are events.
+    pub at: Duration,
     /// What, in words with hyphens: `channel-opened`.
     pub name: String,
     /// Its particulars.
@@ -27,29 +33,50 @@ pub struct Event {
 }
 
 /// Where events are told and heard; cloning it is cheap.
-#[derive(Clone, Debug, Default)]
-pub struct Events {
-    subscribers: Arc<Mutex<Vec<Arc<Queue>>>>,
+#[derive(Clone, Debug)]
+pub struct Events(Arc<Mutex<Hub>>);
+
+#[derive(Debug)]
+struct Hub {
+    since: Instant,
+    last: u64,
+    history: VecDeque<Event>,
+    subscribers: Vec<Arc<Queue>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Hub {
+            since: Instant::now(),
+            last: 0,
+            history: VecDeque::new(),
+            subscribers: Vec::new(),
+        })))
+    }
 }
 
 impl Events {
     /// Tells everyone. `fields` is an object; anything else becomes the field `value`.
     pub fn emit(&self, name: &str, fields: Value) {
-        let mut subscribers = self.subscribers.lock();
-        subscribers.retain(|queue| Arc::strong_count(queue) > 1);
-        if subscribers.is_empty() {
-            return;
-        }
         let fields = match fields {
             Value::Object(fields) => fields,
             Value::Null => Map::new(),
             other => Map::from_iter([("value".to_owned(), other)]),
         };
+        let mut hub = self.0.lock();
+        hub.last += 1;
         let event = Event {
+            number: hub.last,
+            at: hub.since.elapsed(),
             name: name.to_owned(),
             fields,
         };
-        for queue in subscribers.iter() {
+        if hub.history.len() >= HISTORY {
+            hub.history.pop_front();
+        }
+        hub.history.push_back(event.clone());
+        hub.subscribers.retain(|queue| Arc::strong_count(queue) > 1);
+        for queue in &hub.subscribers {
             queue.push(event.clone());
         }
     }
@@ -60,13 +87,31 @@ impl Events {
     ///
     /// When the system has no event file left.
     pub fn subscribe(&self) -> io::Result<Subscription> {
+        self.subscribe_since(u64::MAX)
+    }
+
+    /// Hears everything after the event with this number, 0 for all, as far as it is remembered.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no event file left.
+    pub fn subscribe_since(&self, number: u64) -> io::Result<Subscription> {
         let queue = Arc::new(Queue {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
             ready: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
         });
-        self.subscribers.lock().push(queue.clone());
+        let mut hub = self.0.lock();
+        for event in hub.history.iter().filter(|event| event.number > number) {
+            queue.push(event.clone());
+        }
+        hub.subscribers.push(queue.clone());
         Ok(Subscription { queue })
+    }
+
+    /// Number of the last event.
+    pub fn last(&self) -> u64 {
+        self.0.lock().last
     }
 }
 
@@ -112,6 +157,8 @@ impl Subscription {
             (waiting.lost > 0).then(|| {
                 let count = std::mem::take(&mut waiting.lost);
                 Event {
+                    number: 0,
+                    at: Duration::ZERO,
                     name: "lost".to_owned(),
                     fields: Map::from_iter([("count".to_owned(), count.into())]),
                 }
@@ -173,7 +220,7 @@ mod tests {
         }
         drop(two);
         events.emit("again", json!(7));
-        assert_eq!(events.subscribers.lock().len(), 1);
+        assert_eq!(events.0.lock().subscribers.len(), 1);
         assert_eq!(one.try_next().unwrap().fields["value"], 7);
     }
 
@@ -195,6 +242,22 @@ mod tests {
         assert!(hearer.try_next().is_none());
         events.emit("tick", Value::Null);
         assert_eq!(hearer.try_next().unwrap().name, "tick");
+    }
+
+    #[test]
+    fn who_comes_late_hears_what_is_remembered() {
+        let events = Events::default();
+        for n in 1..=HISTORY + 10 {
+            events.emit("tick", json!({ "n": n }));
+        }
+        let number = events.last();
+        assert_eq!(number, HISTORY as u64 + 10);
+        let all = events.subscribe_since(0).unwrap();
+        assert_eq!(all.try_next().unwrap().fields["n"], 11);
+        let some = events.subscribe_since(number - 1).unwrap();
+        let event = some.try_next().unwrap();
+        assert_eq!((event.number, &event.fields["n"]), (number, &json!(number)));
+        assert!(some.try_next().is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Disks and NICs as the command line and the control socket name them: a first word that says
-//! what it is, then `,option` and `,option=value`.
+//! Disks as the command line and the control socket name them: a first word that says what it is,
+//! then `,option` and `,option=value`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -80,7 +80,7 @@ impl FromStr for DiskSpec {
                 }
                 ("sector", Some("512")) => spec.sector = 512,
                 ("sector", Some("4096")) => spec.sector = 4096,
-                _ => return Err(unknown("disk", name, value)),
+                _ => return Err(unknown(name, value)),
             }
         }
         match (spec.cdrom, spec.sector) {
@@ -101,133 +101,6 @@ impl FromStr for DiskSpec {
             }
         }
         Ok(spec)
-    }
-}
-
-/// What the internal peer does with frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PeerMode {
-    /// Sends every frame back, addresses swapped.
-    #[default]
-    Echo,
-    /// Takes every frame and sends none.
-    Discard,
-    /// Sends frames as fast as the guest takes them.
-    Source,
-    /// Counts and answers what a bulk sender needs answered.
-    Sink,
-}
-
-/// Where a NIC's frames go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// A tap interface of the system.
-    Tap(String),
-    /// Nowhere: an internal peer.
-    Peer(PeerMode),
-}
-
-/// A NIC: `tap=NAME[,...]` or `peer[=echo|discard|source|sink][,...]` with
-/// `mac=`, `queues=`, `mtu=`, `vlan=`, `vmq`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NicSpec {
-    /// Where its frames go.
-    pub backend: Backend,
-    /// Its address; none: made from its name.
-    pub mac: Option<Mac>,
-    /// Most queues (channels) it has; none: as many as there are processors.
-    pub queues: Option<u16>,
-    /// Largest MTU the guest may set; none: what the back end takes.
-    pub mtu: Option<u32>,
-    /// Access VLAN: the host tags and untags, the guest doesn't see it.
-    pub vlan: Option<u16>,
-    /// Receive queues with filters and buffers of the guest's.
-    pub vmq: bool,
-}
-
-impl FromStr for NicSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (first, options) = split(text);
-        let backend = match first.split_once('=').unwrap_or((first, "")) {
-            ("tap", name) => {
-                // `IFNAMSIZ` of <linux/if.h> less the final zero.
-                if name.is_empty() || name.len() > 15 || name.contains('/') {
-                    return Err(format!("`{name}` is no name of a tap interface"));
-                }
-                Backend::Tap(name.to_owned())
-            }
-            ("peer", mode) => Backend::Peer(match mode {
-                "" | "echo" => PeerMode::Echo,
-                "discard" => PeerMode::Discard,
-                "source" => PeerMode::Source,
-                "sink" => PeerMode::Sink,
-                other => {
-                    return Err(format!(
-                        "peer `{other}` is unknown; there are echo, discard, source, sink"
-                    ))
-                }
-            }),
-            _ => return Err(format!("NIC `{first}`: tap=NAME or peer[=MODE] is wanted")),
-        };
-        let mut spec = Self {
-            backend,
-            mac: None,
-            queues: None,
-            mtu: None,
-            vlan: None,
-            vmq: false,
-        };
-        for (name, value) in options {
-            match (name, value) {
-                ("mac", Some(value)) => spec.mac = Some(value.parse()?),
-                ("queues", Some(value)) => spec.queues = Some(number(name, value, 1, 64)?),
-                ("mtu", Some(value)) => spec.mtu = Some(number(name, value, 68, 65521)?),
-                ("vlan", Some(value)) => spec.vlan = Some(number(name, value, 1, 4094)?),
-                ("vmq", None) => spec.vmq = true,
-                _ => return Err(unknown("NIC", name, value)),
-            }
-        }
-        Ok(spec)
-    }
-}
-
-/// The address of a NIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mac(pub [u8; 6]);
-
-impl FromStr for Mac {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is no address of a NIC; write 00:15:5d:00:00:01");
-        let mut bytes = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts
-                .next()
-                .filter(|part| part.len() == 2)
-                .ok_or_else(bad)?;
-            if !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return Err(bad());
-            }
-            *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
-        }
-        if parts.next().is_some() {
-            return Err(bad());
-        }
-        if bytes[0] & 1 != 0 || bytes == [0; 6] {
-            return Err(format!("`{text}` is no unicast address"));
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 
@@ -253,10 +126,10 @@ where
         .ok_or_else(|| format!("{name}={value}: a number from {low} to {high} is wanted"))
 }
 
-fn unknown(of: &str, name: &str, value: Option<&str>) -> String {
+fn unknown(name: &str, value: Option<&str>) -> String {
     match value {
-        Some(value) => format!("a {of} has no option `{name}={value}`"),
-        None => format!("a {of} has no option `{name}`"),
+        Some(value) => format!("a disk has no option `{name}={value}`"),
+        None => format!("a disk has no option `{name}`"),
     }
 }
 
@@ -312,57 +185,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn nics() {
-        let spec: NicSpec = "tap=tap0,mac=00:15:5d:01:02:03,queues=4,mtu=9000,vlan=7,vmq"
-            .parse()
-            .unwrap();
-        assert_eq!(spec.backend, Backend::Tap("tap0".into()));
-        assert_eq!(spec.mac.unwrap().to_string(), "00:15:5d:01:02:03");
-        assert_eq!(
-            (spec.queues, spec.mtu, spec.vlan, spec.vmq),
-            (Some(4), Some(9000), Some(7), true)
-        );
-        for (text, mode) in [
-            ("peer", PeerMode::Echo),
-            ("peer=echo", PeerMode::Echo),
-            ("peer=discard", PeerMode::Discard),
-            ("peer=source", PeerMode::Source),
-            ("peer=sink", PeerMode::Sink),
-        ] {
-            let spec: NicSpec = text.parse().unwrap();
-            assert_eq!(spec.backend, Backend::Peer(mode));
-        }
-    }
-
-    #[test]
-    fn nics_that_make_no_sense() {
-        for text in [
-            "",
-            "tap",
-            "tap=",
-            "tap=sixteen-letters-",
-            "tap=a/b",
-            "bridge=br0",
-            "peer=loud",
-            "peer,mac=01:00:00:00:00:00",
-            "peer,mac=00:15:5d:01:02",
-            "peer,mac=00:15:5d:01:02:03:04",
-            "peer,mac=00:15:5d:01:02:+3",
-            "peer,queues=0",
-            "peer,mtu=60",
-            "peer,vlan=4095",
-            "peer,vmq=1",
-        ] {
-            assert!(text.parse::<NicSpec>().is_err(), "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn any_text_is_taken_or_refused(text in ".*") {
             let _ = text.parse::<DiskSpec>();
-            let _ = text.parse::<NicSpec>();
         }
     }
 }
