@@ -279,10 +279,7 @@ mod tests {
     fn pieces_are_read_and_written_as_one() {
         let memory = memory();
         let pages = Pages::new(&memory, 0, 3 * 4096, [3u64, 7, 5].into_iter()).unwrap();
-        let gpadl = Arc::new(Gpadl {
-            id: 1,
-            ranges: vec![pages],
-        });
+        let gpadl = Arc::new(Gpadl::new(1, vec![pages]));
         let mut scatter = Scatter::new(&memory);
         scatter.push_gpadl(&gpadl, 4000, 200).unwrap();
         let pfns = [U64::new(20), U64::new(21), U64::new(30)];
@@ -337,10 +334,7 @@ mod tests {
                 })
                 .is_err());
         }
-        let empty = Arc::new(Gpadl {
-            id: 1,
-            ranges: Vec::new(),
-        });
+        let empty = Arc::new(Gpadl::new(1, Vec::new()));
         scatter.clear();
         assert!(scatter.push_gpadl(&empty, 0, 1).is_err());
     }
