@@ -181,7 +181,13 @@ storage_tools_image() {
 }
 
 # net_tools_image: what a guest, and L1 on its side of a tap, does with NICs.
-net_tools_image() { tool_entries bin/ip bin/ping bin/iperf3 sbin/ethtool | image net-tools; }
+net_tools_image() {
+	{
+		tool_entries bin/ip bin/ping bin/iperf3 sbin/ethtool
+		# Loaded when a thread is cancelled, which iperf3 does.
+		library_entries "$ROOT/usr/lib/x86_64-linux-gnu/libgcc_s.so.1"
+	} | image net-tools
+}
 
 # root_boot_image: the small RAM disk that leads to a root file system on a synthetic disk.
 root_boot_image() {
@@ -268,13 +274,18 @@ for m in list(sys.modules.values()):
 	rm -f "$stage"
 }
 
-# kexec_image: kexec, and a kernel and RAM disk ($2) to start with it.
+# kexec_image RELEASE PART...: kexec, and a kernel and RAM disk of these parts to start with it.
 kexec_image() {
+	local release=$1 initrd
+	shift
+	initrd=$(mktemp "$IMAGES/.initrd.XXXXXX")
+	cat "$@" >"$initrd"
 	{
 		library_entries "$ROOT/usr/sbin/kexec"
-		echo "file /boot/vmlinuz $KERNELS/$1/vmlinuz 644"
-		echo "file /boot/initrd $2 644"
-	} | image "kexec-$1"
+		echo "file /boot/vmlinuz $KERNELS/$release/vmlinuz 644"
+		echo "file /boot/initrd $initrd 644"
+	} | image "kexec-$release"
+	rm -f "$initrd"
 }
 
 # l1_images RELEASE SUITE: init with KVM, QEMU when a guest runs on it, and what taps need;

@@ -82,7 +82,9 @@ runner_args() {
 		! uses "$suite" "$part" || RUN+=(--image "$part=$("${part//-/_}_image" "$release")")
 	done
 	if uses "$suite" kexec; then
-		RUN+=(--image kexec="$(kexec_image "$release" "$guest")")
+		local parts=("$guest")
+		! uses "$suite" stock || parts+=("$(stock_image "$release")")
+		RUN+=(--image kexec="$(kexec_image "$release" "${parts[@]}")")
 	fi
 	if uses "$suite" hvhost; then
 		build_hvhost

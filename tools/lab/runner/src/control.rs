@@ -11,10 +11,15 @@
 //! | `result pass`, `result fail WHY`, `result skip WHY` | nothing |
 //! | `host COMMAND...` | `ok [text]` or `err WHY` |
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Value};
@@ -36,6 +41,8 @@ const TOOLS: [(&str, &str); 5] = [
 ];
 /// Seconds for one of them; the guest itself waits 60 for any answer.
 const TOOL_TIMEOUT: u64 = 50;
+/// How long a connection may stand still.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(60);
 /// Characters of an answer: each costs a nested guest some exits.
 const ANSWER_LIMIT: usize = 2000;
 
@@ -91,6 +98,13 @@ pub(crate) enum Request {
     End(Ending),
 }
 
+/// A program that runs on the host until this is dropped.
+pub(crate) struct Server {
+    /// What the guest said to have it.
+    words: String,
+    _process: Process,
+}
+
 /// What a request of a guest may touch.
 pub(crate) struct Surface<'a> {
     /// Its VMM.
@@ -100,7 +114,7 @@ pub(crate) struct Surface<'a> {
     /// The job it is part of.
     pub(crate) job: &'a Job,
     /// Programs that run on the host for as long as the guest does.
-    pub(crate) servers: &'a mut Vec<Process>,
+    pub(crate) servers: &'a mut Vec<Server>,
     /// Seconds from the start of the VMM to the first word of init.
     pub(crate) boot_seconds: f64,
 }
@@ -146,11 +160,19 @@ pub(crate) fn host(command: &str, on: &mut Surface<'_>) -> Result<Request> {
         }
         ["run", tool, arguments @ ..] => run_tool(tool, arguments, on)?,
         ["serve", tool, arguments @ ..] => {
-            let mut command = tool_command(tool, on)?;
-            command.args(arguments).stdin(Stdio::null());
-            command.stdout(Stdio::null());
-            let log = on.work.join(format!("{tool}-{}.log", on.servers.len()));
-            on.servers.push(Process::start(command, log)?);
+            let words = words.join(" ");
+            if !on.servers.iter().any(|server| server.words == words) {
+                let mut command = tool_command(tool, on)?;
+                command.args(arguments).stdin(Stdio::null());
+                command.stdout(Stdio::null());
+                let log = on.work.join(format!("{tool}-{}.log", on.servers.len()));
+                let _process = Process::start(command, log)?;
+                on.servers.push(Server { words, _process });
+            }
+            String::new()
+        }
+        ["serve-echo", port] => {
+            serve_echo(port.parse().context("serve-echo wants a port")?)?;
             String::new()
         }
         ["hvctl", ..] => to_hvhost(command, on)?.to_string(),
@@ -213,6 +235,35 @@ fn qemu_host(words: &[&str], host: &mut Host) -> Result<String> {
         }
         _ => bail!("the host knows no `{}`", words.join(" ")),
     })
+}
+
+/// Sends back what comes in on a TCP port, one connection at a time, for as long as this program
+/// runs: the guests after this one find it there.
+fn serve_echo(port: u16) -> Result<()> {
+    static SERVED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    if !SERVED
+        .lock()
+        .unwrap_or_else(|e| e.into_inner())
+        .insert(port)
+    {
+        return Ok(());
+    }
+    let listener = TcpListener::bind(("0.0.0.0", port));
+    let listener = listener.with_context(|| format!("cannot listen on port {port}"))?;
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A connection that breaks is for the guest to notice.
+            let _ = echo(&stream);
+        }
+    });
+    Ok(())
+}
+
+fn echo(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(ECHO_TIMEOUT))?;
+    stream.set_write_timeout(Some(ECHO_TIMEOUT))?;
+    std::io::copy(&mut &*stream, &mut &*stream)?;
+    Ok(())
 }
 
 /// A file in the guest's directory.

@@ -31,8 +31,10 @@ pub(crate) fn guest_command(job: &Job, scenario: &Scenario, work: &Path) -> Resu
         .args(["--cmdline", &guest::command_line(job, scenario)])
         .args(["--cpus", &scenario.cpus.to_string()])
         .args(["--mem", &format!("{}M", scenario.memory)]);
-    for disk in &scenario.disks {
-        command.args(["--disk", disk]);
+    for (count, disk) in scenario.counted_disks() {
+        for _ in 0..count {
+            command.args(["--disk", disk]);
+        }
     }
     for nic in &scenario.nics {
         command.args(["--nic", nic]);

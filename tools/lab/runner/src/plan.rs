@@ -68,7 +68,7 @@ pub(crate) struct Scenario {
     /// MiB it may grow to by hot-add; none: it can't grow.
     #[serde(default)]
     pub(crate) max_memory: Option<u32>,
-    /// hvhost: the disks, as after `--disk`; a file is named as in `files`.
+    /// hvhost: the disks, as after `--disk`; a file is named as in `files`. `N*SPEC` is N of them.
     #[serde(default)]
     pub(crate) disks: Vec<String>,
     /// hvhost: the NICs, as after `--nic`.
@@ -302,11 +302,22 @@ impl Scenario {
         Ok(())
     }
 
+    /// The disks, and how many there are of each.
+    pub(crate) fn counted_disks(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.disks.iter().map(|disk| {
+            let counted = disk.split_once('*');
+            let counted = counted.and_then(|(count, rest)| Some((count.parse().ok()?, rest)));
+            counted.unwrap_or((1, disk.as_str()))
+        })
+    }
+
     /// MiB of memory that its guest takes on the machine that runs it, disks included: inside L1
     /// files are in memory as well.
     pub(crate) fn host_memory(&self) -> u32 {
         let files = self.files.iter().filter_map(|file| file.mib);
-        let ram = self.disks.iter().filter_map(|disk| ram_mib(disk));
+        let ram = self
+            .counted_disks()
+            .filter_map(|(count, disk)| ram_mib(disk)?.checked_mul(count));
         let disks = u32::try_from(files.chain(ram).sum::<u64>()).unwrap_or(u32::MAX);
         self.max_memory.unwrap_or(self.memory).saturating_add(disks)
     }

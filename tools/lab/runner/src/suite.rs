@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::control::{self, Line, Request, Surface};
+use crate::control::{self, Line, Request, Server, Surface};
 use crate::emulator;
 use crate::event::{Event, Outcome, Sink};
 use crate::guest::{self, Guest, Happening, Surroundings};
 use crate::hvhost::{self, Ending};
 use crate::plan::{Case, Job, Scenario, Vmm};
-use crate::process::Process;
 use crate::stop;
 
 /// Seconds from a guest's start to the first word of its init, noise included.
@@ -197,7 +196,7 @@ struct Boot<'a, 'b> {
     sink: &'b dyn Sink,
     around: Surroundings,
     guest: Guest,
-    servers: Vec<Process>,
+    servers: Vec<Server>,
     boot_seconds: f64,
     last: Option<Last>,
     phase: Phase,
