@@ -247,6 +247,18 @@ dvd_image() {
 	echo "$file"
 }
 
+# services_image: the kernel's own daemon for key-value pairs, built from its source.
+services_image() {
+	local release=${1%-debug} out=build/lab/hv_kvp_daemon
+	local source=$KERNELS/$release/source/tools/hv/hv_kvp_daemon.c
+	if [[ ! $REPO/$out -nt $source ]]; then
+		step hv_kvp_daemon "building the kernel's daemon for key-value pairs" \
+			in_root gcc -w -O2 -static -s -o "/src/$out" "/cache${source#"$CACHE"}" ||
+			die "the kernel's hv_kvp_daemon doesn't build"
+	fi
+	echo "file /bin/hv_kvp_daemon $REPO/$out 755" | image services
+}
+
 # python_image: python3 with just the modules that lsvmbus loads, and lsvmbus.
 python_image() {
 	local release=$1 script=$KERNELS/$1/source/tools/hv/lsvmbus file stage

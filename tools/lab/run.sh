@@ -78,7 +78,7 @@ runner_args() {
 	guest=$(guest_image "$release")
 	RUN=(--suite "$REPO/tests/scenarios/$suite.json" --logs "$logs"
 		--root "$ROOT" --kernel "$KERNELS/$release/vmlinuz" --image base="$guest")
-	for part in python stock storage-tools net-tools root-boot root-disk dvd; do
+	for part in python stock storage-tools net-tools services root-boot root-disk dvd; do
 		! uses "$suite" "$part" || RUN+=(--image "$part=$("${part//-/_}_image" "$release")")
 	done
 	if uses "$suite" kexec; then

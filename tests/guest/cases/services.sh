@@ -28,3 +28,21 @@ time_is_right() {
 	[ "$seconds" -ge "$now" ] && [ "$seconds" -lt $((now + 120)) ]
 }
 wait_for 20 time_is_right || wrong "the clock still says $(date)"
+
+# Key-value pairs: the kernel's own daemon answers what the host asks for.
+mkdir -p /var/lib/hyperv /etc
+echo 'NAME="vmlab guest"' >/etc/os-release
+wait_for 20 test -e /dev/vmbus/hv_kvp || fail "there is no /dev/vmbus/hv_kvp"
+hv_kvp_daemon -n >/tmp/kvp.log 2>&1 &
+daemon=$!
+kvp_is_set() { host hvctl '{"command": "kvp-set", "key": "lab", "value": "from the host"}'; }
+if wait_for 30 kvp_is_set; then
+	ask hvctl/value '{"command": "kvp-get", "key": "lab"}'
+	same "the pair that the host set" "$ANSWER" "from the host"
+	ask hvctl '{"command": "kvp-list", "pool": "auto"}'
+	echo "$ANSWER" | grep -q "$(uname -r)" || wrong "the guest does not tell its kernel: $ANSWER"
+	note "$ANSWER"
+else
+	wrong "no key-value pair can be set: $ANSWER"
+fi
+kill $daemon
