@@ -16,18 +16,22 @@ use zerocopy_derive::*;
 mod address;
 mod config;
 mod connection;
+mod link;
 mod offload;
 mod parameters;
+mod receive_filter;
 mod scale;
 
 pub use address::{multicast_list, MulticastList, PacketFilter};
 pub use config::{mac_parameter, ConfigParameter, Utf16, ValueType, NETWORK_ADDRESS};
 pub use connection::ConnectionOffload;
+pub use link::LinkState;
 pub use offload::{
     ChecksumOffload, Encapsulation, LargeSendV1, LargeSendV2, Offload, OffloadRevision, RscOffload,
     MAX_OFFLOAD_BYTES, RECEIVE_CHECKSUM_ALL, SEND_CHECKSUM_ALL_TCP4, SEND_CHECKSUM_ALL_TCP6,
 };
 pub use parameters::{ChecksumSetting, OffloadParameters, Setting};
+pub use receive_filter::{FilterCapabilities, QueueState, ReceiveFilter, ReceiveQueue};
 pub use scale::{
     ScaleCapabilities, ScaleFlags, ScaleParameters, ScaleTable, MAX_SCALE_PARAMETERS_BYTES,
     MAX_TABLE_ENTRIES,
@@ -96,7 +100,7 @@ named_numbers! {
     GEN_RECEIVE_SCALE_PARAMETERS = 0x0001_0204;
     /// Highest speed both ways, two `u64` in bit/s.
     GEN_MAX_LINK_SPEED = 0x0001_0206;
-    /// State and speed of the link.
+    /// [`LinkState`].
     GEN_LINK_STATE = 0x0001_0207;
     /// Sets speed and duplex.
     GEN_LINK_PARAMETERS = 0x0001_0208;

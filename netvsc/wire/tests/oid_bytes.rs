@@ -400,6 +400,27 @@ fn connection_offload_is_ndis_tcp_connection_offload() {
 }
 
 #[test]
+fn links() {
+    let link = LinkState {
+        up: true,
+        bits_per_second: 10_000_000_000,
+    };
+    assert_eq!(
+        link.to_bytes()[..],
+        hex("80012800 01000000 02000000 00000000 00e40b5402000000 00e40b5402000000 0000000000000000")
+    );
+    assert_eq!(LinkState::parse(&link.to_bytes()), Ok(link));
+    let down = LinkState { up: false, ..link };
+    assert_eq!(LinkState::parse(&down.to_bytes()), Ok(down));
+    assert_eq!(
+        link.speed_bytes()[..],
+        hex("00e40b5402000000 00e40b5402000000")
+    );
+    assert!(LinkState::parse(&[0; 40]).is_err());
+    assert!(LinkState::parse(&link.to_bytes()[..39]).is_err());
+}
+
+#[test]
 fn numbers_have_names() {
     assert_eq!(
         Oid::GEN_MAXIMUM_FRAME_SIZE.to_string(),
