@@ -142,12 +142,18 @@ impl Commands {
                 device.insert("class".to_owned(), json!(class.map(|class| class.name)));
                 device.insert("instance".to_owned(), json!(identity.instance.to_string()));
             }
-            if let Some(Value::Object(own)) = known.and_then(|known| entry(known, &name)) {
-                for field in ["state", "channels"] {
-                    if let Some(value) = own.get(field) {
-                        device.insert(field.to_owned(), value.clone());
-                    }
+            if let Some(own) = known.and_then(|known| entry(known, &name)) {
+                for field in ["presence", "paused"] {
+                    let value = own.get(field).cloned().unwrap_or_default();
+                    device.insert(field.to_owned(), value);
                 }
+                let channels = own.get("channels").and_then(Value::as_array);
+                let channels = channels.map_or(&[][..], |list| list);
+                let open = channels
+                    .iter()
+                    .filter(|channel| channel.get("state") == Some(&json!("open")));
+                device.insert("channels".to_owned(), channels.len().into());
+                device.insert("open".to_owned(), open.count().into());
             }
             Value::Object(device)
         });

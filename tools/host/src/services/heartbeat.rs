@@ -54,12 +54,29 @@ struct State {
 }
 
 /// The heartbeat service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Heartbeat {
     state: Mutex<State>,
+    period: Duration,
+    lost_after: Duration,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self::with(PERIOD, LOST_AFTER)
+    }
 }
 
 impl Heartbeat {
+    /// With other times than Hyper-V's: between two beats, and after which a guest is lost.
+    pub fn with(period: Duration, lost_after: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            period,
+            lost_after,
+        }
+    }
+
     fn answered(&self, desk: &Desk, beat: Beat) {
         let mut state = self.state.lock();
         state.seen = Some(Instant::now());
@@ -75,7 +92,7 @@ impl Heartbeat {
     fn check(&self, desk: &Desk) {
         let mut state = self.state.lock();
         let silent = state.seen.map(|seen| seen.elapsed());
-        if state.pulse == Pulse::Ok && silent > Some(LOST_AFTER) {
+        if state.pulse == Pulse::Ok && silent > Some(self.lost_after) {
             state.pulse = Pulse::Lost;
             state.losses += 1;
             drop(state);
@@ -114,7 +131,7 @@ impl Kind for Heartbeat {
             let now = Instant::now();
             if now >= due {
                 self.check(desk);
-                due = now + PERIOD;
+                due = now + self.period;
                 if sequence - answered < UNANSWERED {
                     let beat = Beat {
                         sequence: sequence + 1,
