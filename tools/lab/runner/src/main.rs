@@ -162,7 +162,7 @@ impl RunArgs {
             timeout_scale: self.timeout_scale,
             interactive: false,
         };
-        job.fit_memory();
+        job.fit_kernel();
         job.check_images()?;
         Ok(job)
     }

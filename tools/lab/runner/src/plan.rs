@@ -30,6 +30,18 @@ pub(crate) enum Vmm {
     Hvhost,
 }
 
+/// How a synthetic timer tells its CPU that it expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Timers {
+    /// By a message in the slot that channel messages come through, too: who has the bus drives
+    /// the clock, and gives it back to the local APIC's timer when it leaves.
+    #[default]
+    Message,
+    /// By an interrupt of its own, as on hosts since 2019; the bus has no part in it.
+    Direct,
+}
+
 /// A list of guests and of what is tried in them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +122,12 @@ pub(crate) struct Scenario {
     /// Takes long: only in `make check-full`.
     #[serde(default)]
     pub(crate) long: bool,
+    /// How the CPUs' synthetic timers expire (QEMU; hvhost has an option for it).
+    #[serde(default)]
+    pub(crate) timers: Timers,
+    /// The same in the debug kernel, where that differs.
+    #[serde(default)]
+    pub(crate) debug_timers: Option<Timers>,
     /// MiB of memory in the debug kernel, where that needs more.
     #[serde(default)]
     pub(crate) debug_memory: Option<u32>,
@@ -444,10 +462,11 @@ impl Job {
             .with_context(|| format!("scenario `{}` needs image `{name}`", scenario.name))
     }
 
-    /// Gives scenarios the memory that they need in this kernel.
-    pub(crate) fn fit_memory(&mut self) {
+    /// Gives scenarios the memory and the timers that they need in this kernel.
+    pub(crate) fn fit_kernel(&mut self) {
         for scenario in self.suite.scenarios.iter_mut().filter(|_| self.debug) {
             scenario.memory = scenario.debug_memory.unwrap_or(scenario.memory);
+            scenario.timers = scenario.debug_timers.unwrap_or(scenario.timers);
         }
     }
 

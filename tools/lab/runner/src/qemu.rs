@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::guest;
-use crate::plan::{Job, Scenario};
+use crate::plan::{Job, Scenario, Timers};
 use crate::tree;
 
 /// Hyper-V's face as KVM can show it. `kvm=off` matters: a guest that sees KVM's own leaves
@@ -44,10 +44,10 @@ pub(crate) fn command(root: &Path) -> Result<Command> {
 /// When there is no QEMU or no image.
 pub(crate) fn guest_command(job: &Job, scenario: &Scenario, work: &Path) -> Result<Command> {
     let mut command = command(&job.root)?;
-    let cpu = if scenario.hyperv {
-        HYPERV_CPU
-    } else {
-        BARE_CPU
+    let cpu = match (scenario.hyperv, scenario.timers) {
+        (false, _) => BARE_CPU.to_owned(),
+        (true, Timers::Message) => HYPERV_CPU.to_owned(),
+        (true, Timers::Direct) => format!("{HYPERV_CPU},hv-stimer-direct"),
     };
     let memory = match scenario.max_memory {
         Some(most) => format!("{}M,slots=4,maxmem={most}M", scenario.memory),
@@ -55,7 +55,7 @@ pub(crate) fn guest_command(job: &Job, scenario: &Scenario, work: &Path) -> Resu
     };
     // disable_s4: hv-balloon won't balloon where ACPI offers hibernation.
     command
-        .args(["-accel", "kvm", "-cpu", cpu])
+        .args(["-accel", "kvm", "-cpu", &cpu])
         .args(["-M", "q35,sata=off,smbus=off,vmport=off"])
         .args(["-global", "ICH9-LPC.disable_s4=1"])
         .args(["-smp", &scenario.cpus.to_string()])
