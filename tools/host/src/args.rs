@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
 use vmbus_wire::ProtocolVersion;
@@ -11,6 +10,7 @@ use vmbus_wire::ProtocolVersion;
 pub mod size;
 pub mod spec;
 
+use crate::machine::SerialConfig;
 use crate::net::NicSpec;
 use size::Size;
 use spec::DiskSpec;
@@ -50,11 +50,11 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
     /// First serial line: stdio, null, file:PATH or unix:PATH[,log=FILE]
-    #[arg(long, value_name = "WHERE", default_value = "stdio")]
-    pub console: SerialSpec,
+    #[arg(long, value_name = "WHERE", default_value = "stdio", value_parser = serial)]
+    pub console: SerialConfig,
     /// Second serial line: null, file:PATH or unix:PATH[,log=FILE]
-    #[arg(long, value_name = "WHERE", default_value = "null")]
-    pub serial2: SerialSpec,
+    #[arg(long, value_name = "WHERE", default_value = "null", value_parser = serial)]
+    pub serial2: SerialConfig,
     /// Newest VMBus version to agree to: 2.4, 3.0, 4.0, 4.1, 5.0, 5.1, 5.2, 5.3 or 6.0
     #[arg(long, value_name = "VERSION", default_value = "6.0", value_parser = vmbus_version)]
     pub vmbus_version: ProtocolVersion,
@@ -121,52 +121,25 @@ fn one_line(message: &str) -> String {
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
-/// What a serial line is connected to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SerialSpec {
-    /// hvhost's own terminal.
-    Stdio,
-    /// Nothing.
-    Null,
-    /// A file that gets what the guest says.
-    File(PathBuf),
-    /// A socket that hvhost listens on, for one client at a time.
-    Unix {
-        /// Where.
-        path: PathBuf,
-        /// Gets what the guest says as well, client or not.
-        log: Option<PathBuf>,
-    },
-}
-
-impl FromStr for SerialSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}`: stdio, null, file:PATH or unix:PATH[,log=FILE] is wanted");
-        let path = |path: &str| {
-            if path.is_empty() {
-                Err(bad())
-            } else {
-                Ok(PathBuf::from(path))
-            }
-        };
-        match text.split_once(':') {
-            None if text == "stdio" => Ok(Self::Stdio),
-            None if text == "null" => Ok(Self::Null),
-            Some(("file", rest)) => Ok(Self::File(path(rest)?)),
-            Some(("unix", rest)) => match rest.split_once(",log=") {
-                Some((socket, log)) => Ok(Self::Unix {
-                    path: path(socket)?,
-                    log: Some(path(log)?),
-                }),
-                None => Ok(Self::Unix {
-                    path: path(rest)?,
-                    log: None,
-                }),
-            },
-            _ => Err(bad()),
+fn serial(text: &str) -> Result<SerialConfig, String> {
+    let bad = || format!("`{text}`: stdio, null, file:PATH or unix:PATH[,log=FILE] is wanted");
+    let path = |path: &str| {
+        let path = Some(path).filter(|path| !path.is_empty());
+        path.map(PathBuf::from).ok_or_else(bad)
+    };
+    match text.split_once(':') {
+        None if text == "stdio" => Ok(SerialConfig::Stdio),
+        None if text == "null" => Ok(SerialConfig::Null),
+        Some(("file", rest)) => path(rest).map(SerialConfig::File),
+        Some(("unix", rest)) => {
+            let (socket, log) = match rest.split_once(",log=") {
+                Some((socket, log)) => (socket, Some(path(log)?)),
+                None => (rest, None),
+            };
+            let path = path(socket)?;
+            Ok(SerialConfig::Unix { path, log })
         }
+        _ => Err(bad()),
     }
 }
 
@@ -248,7 +221,7 @@ mod tests {
     fn the_least_there_can_be() {
         let args = read("hvhost --kernel vmlinuz").unwrap();
         assert_eq!((args.cpus, args.mem), (1, Size(1 << 30)));
-        assert_eq!(args.console, SerialSpec::Stdio);
+        assert_eq!(args.console, SerialConfig::Stdio);
         assert_eq!(args.vmbus_version, ProtocolVersion::V6_0);
         assert_eq!(args.nvsp_version, Version { major: 6, minor: 1 });
         assert_eq!(args.storvsp_version, Version { major: 6, minor: 2 });
@@ -270,7 +243,7 @@ mod tests {
         assert_eq!(args.nvsp_version, Version { major: 5, minor: 0 });
         assert_eq!(args.vmbus_version, ProtocolVersion::WIN8);
         assert_eq!(args.on_reboot, OnReboot::Restart);
-        let SerialSpec::Unix { path, log } = args.console else {
+        let SerialConfig::Unix { path, log } = args.console else {
             panic!("{:?}", args.console)
         };
         assert_eq!((path, log), ("con".into(), Some("con.txt".into())));

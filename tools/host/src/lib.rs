@@ -12,6 +12,7 @@ pub mod counters;
 pub mod device;
 pub mod events;
 pub mod hypervisor;
+pub mod launch;
 pub mod machine;
 pub mod memory;
 pub mod net;

@@ -4,21 +4,37 @@
 use std::process::ExitCode;
 
 use hvhost::args::{Args, Refused};
-
-/// Wrong usage.
-const USAGE: u8 = 2;
+use hvhost::launch::{self, Ending, NOT_STARTED, USAGE};
 
 fn main() -> ExitCode {
-    let _args = match Args::read(std::env::args_os()) {
+    let args = match Args::read(std::env::args_os()) {
         Ok(args) => args,
         Err(Refused::Help(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
         }
         Err(Refused::Usage(line)) => {
-            eprintln!("hvhost: {line}");
+            eprintln!("hvhost: {line} (see: hvhost --help)");
             return ExitCode::from(USAGE);
         }
     };
-    ExitCode::SUCCESS
+    let ending = match launch::run(&args) {
+        Ok(ending) => ending,
+        Err(error) => {
+            eprintln!("hvhost: {}", line(&error));
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
+    if ending == Ending::Restart {
+        let error = launch::restart();
+        eprintln!("hvhost: {}", line(&error));
+        return ExitCode::from(Ending::Failed.status());
+    }
+    ExitCode::from(ending.status())
+}
+
+/// An error with its causes, in one line whatever they are made of.
+fn line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -55,11 +55,21 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: &Request) -> anyhow::Result<Value>;
 }
 
-/// A socket that is bound, before anything is started.
+/// Where a socket is, as long as somebody listens on it.
+#[derive(Debug)]
+struct Bound(PathBuf);
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A socket that is bound, before anything is started. Dropping it removes it.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    path: Bound,
 }
 
 impl Socket {
@@ -83,12 +93,13 @@ impl Socket {
         }
         let listener =
             UnixListener::bind(path).with_context(|| format!("can't listen on {shown}"))?;
+        let bound = Self {
+            listener,
+            path: Bound(path.to_owned()),
+        };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .with_context(|| format!("can't listen on {shown}"))?;
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-        })
+        Ok(bound)
     }
 }
 
@@ -112,7 +123,7 @@ struct Shared {
 /// The control socket, served.
 pub struct Server {
     shared: Arc<Shared>,
-    path: PathBuf,
+    path: Bound,
 }
 
 impl Server {
@@ -145,7 +156,7 @@ impl Server {
     /// Takes no more clients, gives those who are there a moment for what is left for them, and
     /// removes the socket.
     pub fn stop(self) {
-        let _ = std::fs::remove_file(&self.path);
+        drop(self.path);
         // A counter that is full is readable all the same.
         let _ = self.shared.ending.write(1);
         let deadline = Instant::now() + END_LIMIT;

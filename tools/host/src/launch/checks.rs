@@ -7,7 +7,8 @@ use std::path::Path;
 
 use anyhow::{bail, Context};
 
-use crate::args::{Args, SerialSpec};
+use crate::args::Args;
+use crate::machine::SerialConfig;
 
 /// Least memory of a guest: a kernel of some size, its initial RAM disk and room to unpack it.
 const LEAST_MEMORY: u64 = 64 << 20;
@@ -19,7 +20,7 @@ const MOST_MEMORY: u64 = 1 << 40;
 /// # Errors
 ///
 /// The first thing that is wrong, as one sentence.
-pub fn check(args: &Args) -> anyhow::Result<()> {
+pub(super) fn check(args: &Args) -> anyhow::Result<()> {
     readable("kernel", &args.kernel)?;
     if let Some(initrd) = &args.initrd {
         readable("initial RAM disk", initrd)?;
@@ -31,7 +32,7 @@ pub fn check(args: &Args) -> anyhow::Result<()> {
     if args.cmdline.contains('\0') || args.cmdline.contains('\n') {
         bail!("--cmdline has a line end in it");
     }
-    if args.serial2 == SerialSpec::Stdio {
+    if args.serial2 == SerialConfig::Stdio {
         bail!("--serial2 can't be stdio: that is the console's");
     }
     let sockets = [
@@ -49,9 +50,9 @@ pub fn check(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn socket(serial: &SerialSpec) -> Option<&Path> {
+fn socket(serial: &SerialConfig) -> Option<&Path> {
     match serial {
-        SerialSpec::Unix { path, .. } => Some(path),
+        SerialConfig::Unix { path, .. } => Some(path),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 ///
 /// When the filter makes no sense or the file can't be written.
-pub fn start(filter: &str, file: Option<&Path>) -> anyhow::Result<()> {
+pub(super) fn start(filter: &str, file: Option<&Path>) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .parse(filter)
         .with_context(|| format!("--log {filter}"))?;

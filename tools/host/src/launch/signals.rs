@@ -19,12 +19,12 @@ fn ours() -> SigSet {
 /// # Errors
 ///
 /// When the system refuses.
-pub fn hold() -> anyhow::Result<()> {
+pub(super) fn hold() -> anyhow::Result<()> {
     ours().thread_block().context("signals")
 }
 
 /// Lets them through again: what is executed next inherits the mask.
-pub fn release() {
+pub(super) fn release() {
     // Fails only for a set that isn't one.
     let _ = ours().thread_unblock();
 }
@@ -35,7 +35,7 @@ pub fn release() {
 /// # Errors
 ///
 /// When the system refuses the thread.
-pub fn watch(status: i32, end: impl Fn() + Send + 'static) -> anyhow::Result<()> {
+pub(super) fn watch(status: i32, end: impl Fn() + Send + 'static) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

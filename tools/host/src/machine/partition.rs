@@ -5,9 +5,9 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kvm_bindings::KVM_HYPERV_CONN_ID_MASK;
+use kvm_bindings::{KVM_CLOCK_REALTIME, KVM_HYPERV_CONN_ID_MASK};
 use kvm_ioctls::VmFd;
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Map, Value};
@@ -294,5 +294,17 @@ impl Hypervisor for Partition {
                 tracing::warn!("connection {connection:#x} can't be taken down: {error}");
             }
         }
+    }
+
+    fn reference_time(&self) -> Option<(u64, SystemTime)> {
+        // The reference counter and the reference TSC page count the kvmclock in 100 ns
+        // (get_time_ref_counter, arch/x86/kvm/hyperv.c).
+        let clock = self.vm.get_clock().ok()?;
+        let now = if clock.flags & KVM_CLOCK_REALTIME != 0 {
+            UNIX_EPOCH.checked_add(Duration::from_nanos(clock.realtime))?
+        } else {
+            SystemTime::now()
+        };
+        Some((clock.clock / 100, now))
     }
 }
