@@ -19,8 +19,6 @@ crate::counters! {
         bytes_out,
         /// Times the guest was interrupted.
         interrupts,
-        /// Times the guest signalled.
-        signals,
         /// Times the guest's trigger in the monitor page was found set.
         monitor_signals,
         /// Times the thread woke up after it slept.

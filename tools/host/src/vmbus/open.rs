@@ -253,7 +253,6 @@ impl State {
         let Some(serving) = channel.serving.take_if(|serving| serving.serial == serial) else {
             return;
         };
-        serving.control.count_signals();
         let device = channel.device.clone();
         let subchannel = channel.subchannel;
         let name = format!("channel {relid} ({}.{subchannel})", device.identity.name);

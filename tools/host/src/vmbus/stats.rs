@@ -98,9 +98,9 @@ impl State {
         let (Some(serving), Some(all_fields)) = (&channel.serving, all.as_object_mut()) else {
             return all;
         };
-        serving.control.count_signals();
         all_fields.extend([
             ("target_vp".to_owned(), serving.control.target_vp().into()),
+            ("signals".to_owned(), serving.control.signals().into()),
             ("ring_gpadl".to_owned(), serving.ring_gpadl.into()),
             ("ring_in_bytes".to_owned(), serving.ring_bytes.0.into()),
             ("ring_out_bytes".to_owned(), serving.ring_bytes.1.into()),
