@@ -1,36 +1,81 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Disks and NICs out of their specs: at the start, and while the guest runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::bail;
-use serde_json::Value;
+use parking_lot::Mutex;
+use serde_json::{json, Value};
 
+use crate::args::spec::DiskSpec;
 use crate::args::Args;
 use crate::control::commands::Hotplug;
+use crate::device::Device;
+use crate::storage::{Controller, ControllerOptions, ProtocolVersion};
 use crate::vmbus::bus::Bus;
 
+/// How often monitor pages are looked at for disks, in 100 ns.
+const DISK_LATENCY: u16 = 500;
+
 /// Devices that are opened, and how more of them are made.
-pub(super) struct Devices {}
+pub(super) struct Devices {
+    controllers: BTreeMap<u8, Arc<Controller>>,
+    options: ControllerOptions,
+}
 
 impl Devices {
     /// Opens everything the command line names.
     pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
-        if !args.disks.is_empty() || !args.nics.is_empty() {
-            bail!("disks and NICs are not built in yet");
+        if !args.nics.is_empty() {
+            bail!("NICs are not built in yet");
         }
-        Ok(Self {})
+        let version = args.storvsp_version;
+        let options = ControllerOptions {
+            max_version: ProtocolVersion::new(
+                u8::try_from(version.major)?,
+                u8::try_from(version.minor)?,
+            ),
+            monitor_latency: args.monitor.then_some(DISK_LATENCY),
+            ..ControllerOptions::default()
+        };
+        let mut devices = Self {
+            controllers: BTreeMap::new(),
+            options,
+        };
+        // LUNs that are asked for are taken before others take them.
+        let (asked, others): (Vec<_>, Vec<_>) =
+            args.disks.iter().partition(|disk| disk.lun.is_some());
+        for disk in asked.into_iter().chain(others) {
+            devices.controller(disk.controller).add(disk)?;
+        }
+        Ok(devices)
+    }
+
+    /// A controller, made when it is first needed.
+    fn controller(&mut self, number: u8) -> Arc<Controller> {
+        self.controllers
+            .entry(number)
+            .or_insert_with(|| Arc::new(Controller::new(number, self.options.clone())))
+            .clone()
     }
 
     /// Adds them to the bus.
     pub(super) fn plug(self, bus: Arc<Bus>) -> anyhow::Result<Arc<Plugged>> {
-        Ok(Arc::new(Plugged { _bus: bus }))
+        for controller in self.controllers.values() {
+            bus.add(controller.clone())?;
+        }
+        Ok(Arc::new(Plugged {
+            bus,
+            devices: Mutex::new(self),
+        }))
     }
 }
 
 /// Devices on a bus, and how more of them come there.
 pub(super) struct Plugged {
-    _bus: Arc<Bus>,
+    bus: Arc<Bus>,
+    devices: Mutex<Devices>,
 }
 
 impl Hotplug for Plugged {
@@ -38,7 +83,30 @@ impl Hotplug for Plugged {
         bail!("NICs are not built in yet")
     }
 
-    fn add_disk(&self, _spec: &str) -> anyhow::Result<Value> {
-        bail!("disks are not built in yet")
+    fn add_disk(&self, spec: &str) -> anyhow::Result<Value> {
+        let disk: DiskSpec = spec.parse().map_err(anyhow::Error::msg)?;
+        let mut devices = self.devices.lock();
+        let known = devices.controllers.get(&disk.controller).cloned();
+        let known = known.filter(|known| self.bus.device(&known.identity().name).is_some());
+        let plugged = known.is_some();
+        if !plugged {
+            // One that was taken off the bus is gone, with its disks.
+            devices.controllers.remove(&disk.controller);
+        }
+        let controller = devices.controller(disk.controller);
+        let name = controller.identity().name;
+        let lun = match controller.add(&disk) {
+            Ok(lun) => lun,
+            Err(error) => {
+                if !plugged {
+                    devices.controllers.remove(&disk.controller);
+                }
+                return Err(error);
+            }
+        };
+        if !plugged {
+            self.bus.add(controller)?;
+        }
+        Ok(json!({ "device": name, "lun": lun }))
     }
 }
