@@ -5,6 +5,7 @@ pub mod backend;
 pub mod checksum;
 pub mod frame;
 pub mod peer;
+pub mod rndis_control;
 pub mod scatter;
 pub mod segment;
 pub mod spec;
