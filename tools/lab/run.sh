@@ -59,7 +59,7 @@ build_runner() { build_binary vmlab "$REPO/build/lab" vmlab "$LAB/runner"; }
 build_hvhost() {
 	local name
 	for name in hvctl hvhost; do
-		build_binary hvhost "$HVHOST" "$name" "$REPO"/tools/host "$REPO"/{vmbus,netvsc,storvsc}/wire
+		build_binary hvhost "$HVHOST" "$name" "$REPO"/tools/host "$REPO"/{vmbus,netvsc,storvsc,drivers/util}/wire
 	done
 }
 
