@@ -22,13 +22,15 @@ pub struct Scatter {
     kept: Option<Arc<Gpadl>>,
     pieces: Vec<IoVec>,
     bytes: usize,
+    /// Used while pieces are replaced; empty between calls.
+    fresh: Vec<IoVec>,
 }
 
 /// Some pieces of a [`Scatter`].
 ///
 /// # Invariants
 ///
-/// They are mapped for `'s`; `bytes` is the sum of their lengths.
+/// They are mapped for `'s`; `bytes` is not more than the sum of their lengths.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'s> {
     pieces: &'s [IoVec],
@@ -44,6 +46,7 @@ impl Scatter {
             kept: None,
             pieces: Vec::new(),
             bytes: 0,
+            fresh: Vec::new(),
         }
     }
 
@@ -89,6 +92,49 @@ impl Scatter {
         let range = gpadl.ranges.first().ok_or(nothing)?;
         range.iovecs(offset, bytes as u64, &mut self.pieces)?;
         self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Replaces the first `bytes` bytes, which are whole pieces, by as many at `offset` of the same
+    /// GPADL that the others are of. The rest stays as it is, which is the point.
+    ///
+    /// # Errors
+    ///
+    /// When they aren't whole pieces, or what shall replace them is outside of the range.
+    pub fn replace_first(
+        &mut self,
+        gpadl: &Arc<Gpadl>,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<(), MemoryError> {
+        let mut left = bytes;
+        let mut count = 0;
+        while let Some(rest) = self
+            .pieces
+            .get(count)
+            .and_then(|piece| left.checked_sub(piece.0.iov_len))
+            .filter(|_| left > 0)
+        {
+            left = rest;
+            count += 1;
+        }
+        let bad = MemoryError::OutOfList {
+            offset,
+            bytes: bytes as u64,
+            of: self.bytes as u64,
+        };
+        let range = gpadl.ranges.first().ok_or(bad)?;
+        if left != 0
+            || !self
+                .kept
+                .as_ref()
+                .is_some_and(|kept| Arc::ptr_eq(kept, gpadl))
+        {
+            return Err(bad);
+        }
+        self.fresh.clear();
+        range.iovecs(offset, bytes as u64, &mut self.fresh)?;
+        self.pieces.splice(..count, self.fresh.drain(..));
         Ok(())
     }
 
@@ -202,6 +248,22 @@ impl<'s> View<'s> {
         self.bytes == 0
     }
 
+    /// The first `bytes` bytes, or all there are.
+    pub fn first(&self, bytes: usize) -> Self {
+        let mut count = 0;
+        let mut sum = 0;
+        // Whole pieces only; who reads stops in the last one.
+        while let Some(piece) = self.pieces.get(count).filter(|_| sum < bytes) {
+            sum += piece.0.iov_len;
+            count += 1;
+        }
+        Self {
+            pieces: self.pieces.get(..count).unwrap_or_default(),
+            bytes: bytes.min(self.bytes),
+            lives: PhantomData,
+        }
+    }
+
     /// The pieces, for the system.
     pub fn pieces(&self) -> &'s [IoVec] {
         self.pieces
@@ -313,6 +375,28 @@ mod tests {
         assert!(part.is_empty());
         assert!(!scatter.view().read(4300, &mut [0; 7]));
         assert!(!scatter.view().write(usize::MAX, &[0; 7]));
+    }
+
+    #[test]
+    fn the_first_pieces_are_replaced() {
+        let memory = memory();
+        let pages = Pages::new(&memory, 0, 4 * 4096, [3u64, 7, 5, 9].into_iter()).unwrap();
+        let gpadl = Arc::new(Gpadl::new(1, vec![pages]));
+        let mut scatter = Scatter::new(&memory);
+        scatter.push_gpadl(&gpadl, 4000, 200).unwrap();
+        scatter.push_gpadl(&gpadl, 8192, 10).unwrap();
+        scatter.replace_first(&gpadl, 100, 200).unwrap();
+        assert_eq!((scatter.len(), scatter.pieces.len()), (210, 2));
+        assert!(scatter.view().write(198, &[1, 2, 3, 4]));
+        let mut got = [0; 2];
+        memory.read(3 * 4096 + 298, &mut got).unwrap();
+        assert_eq!(got, [1, 2]);
+        memory.read(5 * 4096, &mut got).unwrap();
+        assert_eq!(got, [3, 4]);
+        // Not whole pieces, or not there.
+        assert!(scatter.replace_first(&gpadl, 100, 199).is_err());
+        assert!(scatter.replace_first(&gpadl, 16_300, 200).is_err());
+        assert_eq!((scatter.len(), scatter.pieces.len()), (210, 2));
     }
 
     #[test]
