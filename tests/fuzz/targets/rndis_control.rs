@@ -52,6 +52,26 @@ fn record(info: &[u8]) {
     if let Ok(offload) = ConnectionOffload::parse(info) {
         assert_eq!(ConnectionOffload::parse(&offload.to_bytes()), Ok(offload));
     }
+    if let Ok(filter) = ReceiveFilter::parse(info) {
+        assert_eq!(ReceiveFilter::parse(&filter.to_bytes()), Ok(filter));
+    }
+    if let Ok(queues) = ReceiveQueue::parse_list(info) {
+        let queues: Vec<_> = queues.flatten().collect();
+        let mut out = vec![0; ReceiveQueue::list_bytes(queues.len())];
+        let length = ReceiveQueue::encode_list(&queues, &mut out).expect("room");
+        let again = ReceiveQueue::parse_list(&out[..length]).expect("own list");
+        assert!(again.flatten().eq(queues));
+    }
+    if let Ok(filters) = ReceiveFilter::parse_list(info) {
+        assert!(filters.count() <= info.len());
+    }
+    if let Ok(capabilities) = FilterCapabilities::parse(info) {
+        let again = FilterCapabilities::parse(&capabilities.to_bytes());
+        assert_eq!(again, Ok(capabilities));
+    }
+    if let Ok(link) = LinkState::parse(info) {
+        assert_eq!(LinkState::parse(&link.to_bytes()), Ok(link));
+    }
     if let Ok(groups) = multicast_list(info) {
         assert_eq!(groups.count() * 6, info.len());
     }

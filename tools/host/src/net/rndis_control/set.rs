@@ -81,7 +81,7 @@ impl Adapter {
         if !parameter.name.is(NETWORK_ADDRESS) {
             return Err(Status::NOT_SUPPORTED);
         }
-        // An empty value is how the NIC's own address comes back.
+        // As in the registry: without a value the NIC's own address is in force.
         if parameter.value.is_empty() && parameter.value_type == ValueType::STRING {
             self.mac = self.config.mac;
             return Ok(Changes::ADDRESS);
