@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use serde_json::{json, Value};
 
 use crate::args::spec::DiskSpec;
-use crate::args::Args;
+use crate::args::{Args, Version};
 use crate::control::commands::Hotplug;
 use crate::device::Device;
+use crate::net::{Nic, NicOptions, NicSpec};
 use crate::storage::{Controller, ControllerOptions, ProtocolVersion};
 use crate::vmbus::bus::Bus;
 
@@ -22,14 +23,15 @@ const DISK_LATENCY: u16 = 500;
 pub(super) struct Devices {
     controllers: BTreeMap<u8, Arc<Controller>>,
     options: ControllerOptions,
+    nics: Vec<Arc<Nic>>,
+    nic_options: NicOptions,
+    /// Number of the next NIC; none is used twice.
+    next_nic: u32,
 }
 
 impl Devices {
     /// Opens everything the command line names.
     pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
-        if !args.nics.is_empty() {
-            bail!("NICs are not built in yet");
-        }
         let version = args.storvsp_version;
         let options = ControllerOptions {
             max_version: ProtocolVersion::new(
@@ -42,7 +44,17 @@ impl Devices {
         let mut devices = Self {
             controllers: BTreeMap::new(),
             options,
+            nics: Vec::new(),
+            nic_options: NicOptions {
+                max_version: nvsp(args.nvsp_version)?,
+                processors: args.cpus.into(),
+            },
+            next_nic: 0,
         };
+        for spec in &args.nics {
+            let nic = devices.nic(spec.clone())?;
+            devices.nics.push(nic);
+        }
         // LUNs that are asked for are taken before others take them.
         let (asked, others): (Vec<_>, Vec<_>) =
             args.disks.iter().partition(|disk| disk.lun.is_some());
@@ -60,16 +72,40 @@ impl Devices {
             .clone()
     }
 
+    /// The next NIC.
+    fn nic(&mut self, spec: NicSpec) -> anyhow::Result<Arc<Nic>> {
+        let nic = Nic::new(self.next_nic, spec, self.nic_options)?;
+        self.next_nic += 1;
+        Ok(nic)
+    }
+
     /// Adds them to the bus.
-    pub(super) fn plug(self, bus: Arc<Bus>) -> anyhow::Result<Arc<Plugged>> {
+    pub(super) fn plug(mut self, bus: Arc<Bus>) -> anyhow::Result<Arc<Plugged>> {
         for controller in self.controllers.values() {
             bus.add(controller.clone())?;
+        }
+        for nic in self.nics.drain(..) {
+            bus.add(nic)?;
         }
         Ok(Arc::new(Plugged {
             bus,
             devices: Mutex::new(self),
         }))
     }
+}
+
+/// The NVSP version of a number on the command line, where the first two go by their own names.
+fn nvsp(version: Version) -> anyhow::Result<netvsc_wire::Version> {
+    use netvsc_wire::Version as Nvsp;
+    Ok(match (version.major, version.minor) {
+        (1, 0) => Nvsp::V1,
+        (2, 0) => Nvsp::V2,
+        (4, 0) => Nvsp::V4,
+        (5, 0) => Nvsp::V5,
+        (6, 0) => Nvsp::V6,
+        (6, 1) => Nvsp::V6_1,
+        _ => bail!("NVSP has no version {}.{}", version.major, version.minor),
+    })
 }
 
 /// Devices on a bus, and how more of them come there.
@@ -79,8 +115,12 @@ pub(super) struct Plugged {
 }
 
 impl Hotplug for Plugged {
-    fn add_nic(&self, _spec: &str) -> anyhow::Result<String> {
-        bail!("NICs are not built in yet")
+    fn add_nic(&self, spec: &str) -> anyhow::Result<String> {
+        let spec: NicSpec = spec.parse()?;
+        let nic = self.devices.lock().nic(spec)?;
+        let name = nic.identity().name;
+        self.bus.add(nic)?;
+        Ok(name)
     }
 
     fn add_disk(&self, spec: &str) -> anyhow::Result<Value> {
