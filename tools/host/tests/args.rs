@@ -85,6 +85,16 @@ fn files_that_are_not_there_or_no_good() {
         ("--kernel kernel", "kernel"),
         ("--kernel kernel --initrd none", "initial RAM disk none"),
         ("--kernel kernel --mem 1M", "--mem 1M"),
+        ("--kernel kernel --disk none.img", "none.img"),
+        ("--kernel kernel --disk kernel", "512 bytes"),
+        (
+            "--kernel kernel --disk ram:1M,lun=3 --disk ram:1M,lun=3",
+            "LUN 3",
+        ),
+        (
+            "--kernel kernel --nic peer --nic tap=nosuchtap0",
+            "nosuchtap0",
+        ),
         ("--kernel kernel --control none/s", "none/s"),
         ("--kernel kernel --control kernel", "no socket"),
         (

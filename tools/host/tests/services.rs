@@ -427,6 +427,10 @@ fn pairs_are_read_and_written() {
         Ok(json!({"value": "Linux"}))
     );
     assert_eq!(
+        ask(1, "kvp-get", json!({"key": "OSName", "direct": true})),
+        Ok(json!({"value": "Linux"}))
+    );
+    assert_eq!(
         ask(1, "kvp-set", json!({"key": "grün", "value": "ja"})),
         Ok(json!({}))
     );
@@ -440,8 +444,13 @@ fn pairs_are_read_and_written() {
         }))
     );
     ask(1, "kvp-delete", json!({"key": "n"})).unwrap();
-    for command in ["kvp-get", "kvp-delete"] {
-        let error = ask(1, command, json!({"key": "n"})).unwrap_err();
+    for (questions, command, direct) in [
+        (1, "kvp-get", true),
+        (4, "kvp-get", false),
+        (1, "kvp-delete", false),
+    ] {
+        let arguments = json!({"key": "n", "direct": direct});
+        let error = ask(questions, command, arguments).unwrap_err();
         assert_eq!(error, "the guest has no such key");
     }
     let answer = ask(1, "kvp-addresses", json!({"mac": "00:15:5D:00:00:01"})).unwrap();
@@ -450,7 +459,7 @@ fn pairs_are_read_and_written() {
     for (command, arguments) in [
         ("kvp-get", json!({})),
         ("kvp-get", json!({"key": 7})),
-        ("kvp-get", json!({"key": "x".repeat(256)})),
+        ("kvp-get", json!({"key": "x".repeat(256), "direct": true})),
         ("kvp-set", json!({"key": "a"})),
         ("kvp-set", json!({"key": "a", "value": [1]})),
         ("kvp-set", json!({"key": "a", "value": "x".repeat(1024)})),

@@ -94,6 +94,11 @@ impl Commands {
             ("last_event".to_owned(), self.bus.events().last().into()),
             ("devices".to_owned(), self.bus.names().len().into()),
         ]);
+        let bus = self.bus.stats();
+        for field in ["state", "version"] {
+            let value = bus.pointer(&format!("/connection/{field}")).cloned();
+            status.insert(format!("bus_{field}"), value.unwrap_or_default());
+        }
         if let Some(device) = self.bus.device("heartbeat") {
             let pulse = device.stats().get("pulse").cloned();
             status.insert("heartbeat".to_owned(), pulse.unwrap_or_default());

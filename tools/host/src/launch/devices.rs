@@ -12,6 +12,7 @@ use crate::args::spec::DiskSpec;
 use crate::args::{Args, Version};
 use crate::control::commands::Hotplug;
 use crate::device::Device;
+use crate::net::spec::BackendSpec;
 use crate::net::{Nic, NicOptions, NicSpec};
 use crate::storage::{Controller, ControllerOptions, ProtocolVersion};
 use crate::vmbus::bus::Bus;
@@ -74,6 +75,11 @@ impl Devices {
 
     /// The next NIC.
     fn nic(&mut self, spec: NicSpec) -> anyhow::Result<Arc<Nic>> {
+        if let BackendSpec::Tap { name } = &spec.backend {
+            // To open one that isn't there is to make it, for those who may.
+            nix::net::if_::if_nametoindex(name.as_str())
+                .map_err(|_| anyhow::anyhow!("there is no interface {name} for NIC {spec}"))?;
+        }
         let nic = Nic::new(self.next_nic, spec, self.nic_options)?;
         self.next_nic += 1;
         Ok(nic)

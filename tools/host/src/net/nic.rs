@@ -214,6 +214,9 @@ impl Nic {
         }
         self.tell_link(up, megabits);
         self.nudge(u64::MAX);
+        if let Some(handle) = self.handle.get() {
+            handle.emit("link", json!({"up": link.up, "speed": link.megabits}));
+        }
         link
     }
 }

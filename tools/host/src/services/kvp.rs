@@ -4,6 +4,7 @@
 //! The guest's kernel passes questions on to its daemon and answers none, not even the one for
 //! versions, before the daemon has come.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{bail, Context};
@@ -53,28 +54,76 @@ impl Pairs {
         self.jobs.ask(desk, Question { body }, limit)
     }
 
-    fn list(&self, desk: &Desk, pool: Pool, limit: Duration) -> anyhow::Result<Value> {
-        let mut pairs = Map::new();
+    /// Calls `each` for the pairs of a pool, until it has enough.
+    fn enumerate(
+        &self,
+        desk: &Desk,
+        pool: Pool,
+        limit: Duration,
+        mut each: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> anyhow::Result<()> {
         for index in 0..LISTED {
             let entry = Entry::default();
             let reply = self.ask(desk, &Exchange::Enumerate { pool, index, entry }, limit)?;
             match reply.status {
-                Status::NO_MORE => break,
+                Status::NO_MORE => return Ok(()),
                 status if status.is_ok() => {}
-                // What a pool that doesn't exist yet is answered with.
-                Status::FAIL if index == 0 => break,
                 status => bail!("the guest answers: {status}"),
             }
             match Exchange::parse(&reply.body)? {
                 Exchange::Enumerate { entry, .. } => {
-                    pairs.insert(entry.key.to_string(), plain(entry.value));
+                    if each(entry).is_break() {
+                        return Ok(());
+                    }
                 }
                 _ => bail!("the guest answers something else"),
             }
         }
+        bail!("the guest has more than {LISTED} pairs")
+    }
+
+    fn list(&self, desk: &Desk, pool: Pool, limit: Duration) -> anyhow::Result<Value> {
+        let mut pairs = Map::new();
+        self.enumerate(desk, pool, limit, |entry| {
+            pairs.insert(entry.key.to_string(), plain(entry.value));
+            ControlFlow::Continue(())
+        })?;
         Ok(json!({ "pool": pool.to_string(), "pairs": pairs }))
     }
+
+    /// By going through the pool, as Windows hosts do: the guest's kernel loses the first four
+    /// bytes of the value when it is asked for a key (`kvp_respond_to_host` of
+    /// `drivers/hv/hv_kvp.c` takes the value from where an enumeration has it).
+    fn find(&self, desk: &Desk, pool: Pool, key: &str, limit: Duration) -> anyhow::Result<Value> {
+        let mut found = None;
+        self.enumerate(desk, pool, limit, |entry| {
+            if entry.key == *key {
+                found = Some(plain(entry.value));
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        let value = found.context(NO_KEY)?;
+        Ok(json!({ "value": value }))
+    }
+
+    /// By its key.
+    fn get(&self, desk: &Desk, pool: Pool, key: &str, limit: Duration) -> anyhow::Result<Value> {
+        let entry = Entry {
+            key: Text::new(key),
+            value: PairValue::default(),
+        };
+        let reply = self.ask(desk, &Exchange::Get { pool, entry }, limit)?;
+        well(reply.status)?;
+        match Exchange::parse(&reply.body)? {
+            Exchange::Get { entry, .. } => Ok(json!({ "value": plain(entry.value) })),
+            _ => bail!("the guest answers something else"),
+        }
+    }
 }
+
+/// Why there is no value.
+const NO_KEY: &str = "the guest has no such key";
 
 fn plain(value: PairValue<'_>) -> Value {
     match value {
@@ -99,7 +148,7 @@ fn pool(arguments: &Value, default: Pool) -> anyhow::Result<Pool> {
 
 fn well(status: Status) -> anyhow::Result<()> {
     match status {
-        Status::NO_MORE => bail!("the guest has no such key"),
+        Status::NO_MORE => bail!(NO_KEY),
         status if status.is_ok() => Ok(()),
         status => bail!("the guest answers: {status}"),
     }
@@ -157,16 +206,11 @@ impl Kind for Pairs {
         match command {
             "kvp-list" => self.list(desk, pool(arguments, Pool::Auto)?, limit),
             "kvp-get" => {
-                let entry = Entry {
-                    key: Text::new(text("key")?),
-                    value: PairValue::default(),
-                };
                 let pool = pool(arguments, Pool::External)?;
-                let reply = self.ask(desk, &Exchange::Get { pool, entry }, limit)?;
-                well(reply.status)?;
-                match Exchange::parse(&reply.body)? {
-                    Exchange::Get { entry, .. } => Ok(json!({ "value": plain(entry.value) })),
-                    _ => bail!("the guest answers something else"),
+                if jobs::flag(arguments, "direct", false)? {
+                    self.get(desk, pool, text("key")?, limit)
+                } else {
+                    self.find(desk, pool, text("key")?, limit)
                 }
             }
             "kvp-set" => {
