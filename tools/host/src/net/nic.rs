@@ -197,7 +197,7 @@ impl Nic {
         self.shared.wanted.store(0, Ordering::Release);
         self.tell_backend(Capabilities::NONE);
         // Threads of sub-channels still know pages of the buffers.
-        self.nudge(u64::MAX & !1);
+        self.nudge(!1);
     }
 
     /// The link changes; the guest is told.

@@ -81,6 +81,8 @@ pub(crate) struct Driver {
     pub(crate) control: VecDeque<Vec<u8>>,
     /// NVSP messages that are no packets and no completions.
     pub(crate) messages: Vec<HostMessage>,
+    /// NVSP messages that want a completion and are no RNDIS packets, by transaction.
+    pub(crate) asked: Vec<(u64, HostMessage)>,
     /// Packets that are not completed while this is set, by channel and transaction.
     pub(crate) hold: Option<Vec<(usize, u64)>>,
     /// Status of completed sends, by transaction.
@@ -159,6 +161,7 @@ impl Driver {
             frames: VecDeque::new(),
             control: VecDeque::new(),
             messages: Vec::new(),
+            asked: Vec::new(),
             hold: None,
             sent: Vec::new(),
             parts: vec![None],
@@ -526,6 +529,9 @@ impl Driver {
                     Some(held) => held.push((queue, received.transaction_id)),
                     None => self.complete(queue, received.transaction_id),
                 }
+            }
+            _ if received.completion_requested => {
+                self.asked.push((received.transaction_id, message));
             }
             _ => self.messages.push(message),
         }

@@ -75,17 +75,25 @@ impl Wire {
 
     /// Frames for the guest.
     pub(crate) fn deliver(&self, queue: usize, frames: impl IntoIterator<Item = Vec<u8>>) {
-        let mut state = self.state.lock().unwrap();
-        for frame in frames {
-            state.waiting[queue].push_back((frame, Offload::default()));
-        }
-        self.events[queue].write(1).unwrap();
+        self.deliver_all(
+            queue,
+            frames.into_iter().map(|frame| (frame, Offload::default())),
+        );
     }
 
     /// A frame with something special about it.
     pub(crate) fn deliver_with(&self, queue: usize, frame: Vec<u8>, offload: Offload) {
+        self.deliver_all(queue, [(frame, offload)]);
+    }
+
+    /// Several at once.
+    pub(crate) fn deliver_all(
+        &self,
+        queue: usize,
+        frames: impl IntoIterator<Item = (Vec<u8>, Offload)>,
+    ) {
         let mut state = self.state.lock().unwrap();
-        state.waiting[queue].push_back((frame, offload));
+        state.waiting[queue].extend(frames);
         self.events[queue].write(1).unwrap();
     }
 }

@@ -1,15 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A NIC through real rings: handshakes of every version, frames both ways, offloads, queues.
 
-#[path = "net/driver.rs"]
-mod driver;
-#[path = "net/frames.rs"]
-mod frames;
-#[path = "net/wire.rs"]
-mod wire;
-
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hvhost::device::Device;
@@ -24,36 +16,9 @@ use netvsc_wire::rndis::{GuestControl, HostControl, Status};
 use netvsc_wire::{HostMessage, Version};
 use serde_json::json;
 
-use driver::{Driver, Setup};
-use frames::{checksums_are_right, ethernet, tcp, udp};
-use wire::Wire;
-
-const GUEST: Mac = Mac([2, 0, 0, 0, 0, 1]);
-
-fn nic(guest: &FakeGuest, spec: &str) -> Arc<Nic> {
-    let spec = NicSpec::parse(&format!("{spec},mac={GUEST}")).unwrap();
-    let nic = Nic::new(0, spec, NicOptions::default()).unwrap();
-    guest.bus().add(nic.clone()).unwrap();
-    nic
-}
-
-/// A NIC whose back end is the test's.
-fn wired(guest: &FakeGuest, options: &str, queues: u16) -> (Arc<Nic>, Wire) {
-    let spec = format!("peer=sink,queues={queues},mac={GUEST}{options}");
-    let wire = Wire::new(queues);
-    let nic = Nic::with_backend(
-        0,
-        NicSpec::parse(&spec).unwrap(),
-        NicOptions::default(),
-        Arc::new(wire.clone()),
-    );
-    guest.bus().add(nic.clone()).unwrap();
-    (nic, wire)
-}
-
-fn counter(nic: &Nic, name: &str) -> u64 {
-    nic.stats()["total"][name].as_u64().unwrap()
-}
+use super::driver::{Driver, Setup};
+use super::frames::{checksums_are_right, ethernet, tcp, udp};
+use super::{counter, frames, nic, wired, GUEST};
 
 fn checksum(udp: bool) -> SendInfo {
     SendInfo {
