@@ -386,7 +386,7 @@ impl Driver {
             .unwrap();
         bytes.truncate(head);
         bytes.extend_from_slice(frame);
-        bytes.extend(std::iter::repeat(0).take(padding));
+        bytes.extend(std::iter::repeat_n(0, padding));
         bytes
     }
 
