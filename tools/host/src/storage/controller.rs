@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context};
 use parking_lot::{Mutex, RwLock};
@@ -32,6 +33,9 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x2a3f_91c4_7d18_4e0b_8c55_c1e0_96ab_44d
 const DEFAULT_TRANSFER_BYTES: u32 = 4 << 20;
 /// Sub-channels that a guest may have, however many processors it has.
 const MAX_SUBCHANNELS: u16 = 63;
+
+/// How long the removal of a disk waits for what is under way on it.
+const REMOVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How a controller behaves.
 #[derive(Clone, Debug)]
@@ -189,25 +193,31 @@ impl Controller {
         Ok(number)
     }
 
-    /// Takes a disk away; what is under way on it is finished. The guest is told with this, if
-    /// with anything.
+    /// Takes a disk away; what is under way on it is finished, which is waited for (not for ever)
+    /// so that its file can be had again. The guest is told with this, if with anything.
     ///
     /// # Errors
     ///
     /// When there is no such disk.
     pub(super) fn remove(&self, number: u8, news: Option<News>) -> anyhow::Result<()> {
-        {
+        let lun = {
             let mut luns = self.luns.write();
-            luns.remove(&number)
+            let lun = luns
+                .remove(&number)
                 .with_context(|| format!("{} has no LUN {number}", self.name))?;
             if news.is_some() && self.is_ready() {
                 tell_others(&luns);
             }
-        }
+            lun
+        };
         if let Some(news) = news {
             self.tell(news);
         }
         self.emit("disk-removed", json!({ "lun": number }));
+        let deadline = Instant::now() + REMOVE_LIMIT;
+        while Arc::strong_count(&lun) > 1 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
     }
 

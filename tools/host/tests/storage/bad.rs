@@ -196,8 +196,10 @@ fn closed_and_rescinded_in_the_middle() {
             driver.reopen();
         } else {
             driver.guest.bus().rescind("scsi0").unwrap();
-            for channel in driver.channels.drain(..).rev() {
+            for _ in 0..driver.channels.len() {
                 driver.guest.rescinded();
+            }
+            for channel in driver.channels.drain(..).rev() {
                 channel.release();
             }
             driver.guest.bus().reoffer("scsi0").unwrap();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What disks and DVD drives say of themselves, and what they refuse.
 
+use hvhost::device::Device;
 use storvsc_wire::scsi::capacity::Capacity;
 use storvsc_wire::scsi::cdb::Extent;
 use storvsc_wire::scsi::inquiry::{DeviceType, Inquiry, Qualifier};
@@ -138,7 +139,9 @@ fn a_file_has_a_cache_and_a_protected_one_is_protected() {
         assert_eq!(answer.sense(), Sense::WRITE_PROTECTED);
         assert!(!capacity(&mut driver, lun).thin);
     }
-    drop(driver);
+    // The file can be had again as soon as the disk is gone.
+    let first = serde_json::json!({"lun": 0});
+    driver.controller.control("remove-disk", &first).unwrap();
     let mut driver = Driver::ready(&[&name]);
     let data = mode_sense(&mut driver, 0, Width::Ten, mode::CACHING);
     let view = ModeView::parse(&data, Width::Ten).unwrap();
