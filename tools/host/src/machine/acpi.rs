@@ -48,7 +48,7 @@ pub(super) fn write(
     let mut place = |table: &[u8]| -> Result<u64> {
         let at = next;
         next = (at + table.len() as u64).next_multiple_of(16);
-        ensure!(next <= layout::ACPI_END, "too many ACPI tables");
+        ensure!(next <= layout::RESET_VECTOR, "too many ACPI tables");
         memory
             .write_slice(table, GuestAddress(at))
             .context("ACPI tables")?;

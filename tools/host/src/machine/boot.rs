@@ -15,7 +15,7 @@ use linux_loader::loader::bootparam::{boot_e820_entry, boot_params, setup_header
 use linux_loader::loader::{bzimage::BzImage, KernelLoader};
 use vm_memory::{Bytes, GuestAddress, GuestMemory as _, GuestMemoryMmap};
 
-use super::layout;
+use super::{layout, ports};
 
 /// The 64-bit entry is this far behind the 32-bit one.
 const ENTRY_64: u64 = 0x200;
@@ -46,6 +46,12 @@ const EFER_LMA: u64 = 1 << 10;
 const TABLE: u64 = 0x03;
 /// Present, writable, 2 MiB.
 const LARGE_PAGE: u64 = 0x83;
+/// mov dx, port; mov al, value; out dx, al; hlt; jmp to the hlt.
+const RESET_CODE: [u8; 9] = {
+    let [low, high] = ports::RESET.to_le_bytes();
+    let value = ports::RESET_VALUE;
+    [0xba, low, high, 0xb0, value, 0xee, 0xf4, 0xeb, 0xfd]
+};
 const LARGE_PAGE_BYTES: u64 = 2 << 20;
 const MSR_MTRR_DEF_TYPE: u32 = 0x2ff;
 /// On, write-back.
@@ -105,6 +111,11 @@ pub(super) fn load(memory: &GuestMemoryMmap<()>, boot: &Boot<'_>) -> Result<u64>
     header.type_of_loader = LOADER;
     zero_page(memory, header, boot)?;
     tables(memory)?;
+    // On hardware-reduced machines Linux doesn't use ACPI's reset register: it tries EFI, which
+    // there is none of, and then jumps to where a PC's firmware begins.
+    memory
+        .write_slice(&RESET_CODE, GuestAddress(layout::RESET_VECTOR))
+        .context("reset vector")?;
     Ok(load + ENTRY_64)
 }
 
@@ -169,7 +180,8 @@ fn e820(memory: u64) -> Result<Vec<(u64, u64, u32)>> {
     for (address, bytes) in layout::ranges(memory)? {
         if address == 0 {
             map.push((0, layout::BASE_MEMORY_END, E820_RAM));
-            map.push((layout::ACPI, layout::ACPI_END - layout::ACPI, E820_ACPI));
+            let firmware = layout::HIGH_MEMORY - layout::ACPI;
+            map.push((layout::ACPI, firmware, E820_ACPI));
             let high = bytes - layout::HIGH_MEMORY;
             map.push((layout::HIGH_MEMORY, high, E820_RAM));
         } else {

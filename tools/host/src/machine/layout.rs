@@ -23,8 +23,8 @@ pub(super) const COMMAND_LINE_BYTES: usize = 2048;
 pub(super) const BASE_MEMORY_END: u64 = 0x9_fc00;
 /// ACPI tables, the RSDP first: a kernel that was started by kexec looks for it from here on.
 pub(super) const ACPI: u64 = 0xe_0000;
-/// End of what is for ACPI tables.
-pub(super) const ACPI_END: u64 = 0x10_0000;
+/// End of what is for ACPI tables; where a PC's processor begins, in real mode.
+pub(super) const RESET_VECTOR: u64 = 0xf_fff0;
 /// Memory from here on is the kernel's.
 pub(super) const HIGH_MEMORY: u64 = 0x10_0000;
 /// Memory below 4 GiB ends here at the latest.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
-    kvm_msr_entry, Msrs, KVM_EXIT_HYPERV_HCALL, KVM_EXIT_HYPERV_SYNIC, KVM_SYSTEM_EVENT_CRASH,
-    KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
+    kvm_msr_entry, Msrs, KVM_EXIT_HYPERV_HCALL, KVM_EXIT_HYPERV_SYNIC, KVM_MP_STATE_HALTED,
+    KVM_MP_STATE_RUNNABLE, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET,
+    KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
@@ -103,7 +104,29 @@ impl Vcpu {
                 },
             }
         }
+        self.tell_where();
         Ok(())
+    }
+
+    /// Where it was when the machine ended: for a guest that hung.
+    fn tell_where(&self) {
+        if let (Ok(regs), Ok(sregs)) = (self.fd.get_regs(), self.fd.get_sregs()) {
+            tracing::debug!(
+                "processor {} stopped at {:#x}:{:#x}, sp {:#x}, flags {:#x}, cr0 {:#x}, cr3 {:#x}, {}",
+                self.index,
+                sregs.cs.selector,
+                regs.rip,
+                regs.rsp,
+                regs.rflags,
+                sregs.cr0,
+                sregs.cr3,
+                match self.fd.get_mp_state() {
+                    Ok(state) if state.mp_state == KVM_MP_STATE_RUNNABLE => "running",
+                    Ok(state) if state.mp_state == KVM_MP_STATE_HALTED => "halted",
+                    _ => "waiting to be started",
+                }
+            );
+        }
     }
 
     /// Runs the guest until its next exit.

@@ -11,6 +11,8 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// Input that waits for the guest.
 const MAX_INPUT: usize = 64 << 10;
+/// Bytes in the UART's own buffer.
+const FIFO: usize = 64;
 /// Registers: data, line control, line status.
 const DATA: u8 = 0;
 const LINE_CONTROL: u8 = 3;
@@ -55,9 +57,10 @@ enum Input {
 /// One UART.
 pub(super) struct Uart {
     serial: Serial<Interrupt, NoEvents, Box<dyn Write + Send>>,
+    /// Input that the UART has no room for.
     waiting: VecDeque<Input>,
-    /// The only byte in the UART's own buffer is a break that the guest hasn't seen.
-    at_break: bool,
+    /// What of the bytes in the UART is a break; one for each.
+    held: VecDeque<Input>,
     counters: Counters,
 }
 
@@ -66,7 +69,7 @@ impl Uart {
         Self {
             serial: Serial::new(Interrupt(interrupt), output),
             waiting: VecDeque::new(),
-            at_break: false,
+            held: VecDeque::new(),
             counters: Counters::default(),
         }
     }
@@ -79,10 +82,25 @@ impl Uart {
     pub(super) fn read(&mut self, register: u8) -> u8 {
         let value = self.serial.read(register);
         match register {
-            // Reading the status takes note of the break; its byte, a zero, is still to be read.
-            LINE_STATUS if std::mem::take(&mut self.at_break) => value | BREAK,
+            LINE_STATUS => match self.held.front_mut() {
+                // Reading the status takes note of the break; its byte, a zero, is still to be
+                // read.
+                Some(front @ Input::Break) => {
+                    *front = Input::Byte(0);
+                    value | BREAK
+                }
+                _ => value,
+            },
             DATA => {
-                self.feed();
+                // Unless it was the divisor's register: then nothing has gone.
+                let left = FIFO.saturating_sub(self.serial.fifo_capacity());
+                while self.held.len() > left {
+                    self.held.pop_front();
+                }
+                // Not for each byte: every time there would be an interrupt.
+                if left == 0 {
+                    self.feed();
+                }
                 value
             }
             _ => value,
@@ -119,23 +137,27 @@ impl Uart {
         self.feed();
     }
 
-    /// Moves input on to the UART's own buffer. A break stands there alone, so that the status the
-    /// guest reads speaks of it.
+    /// Moves input on to the UART's own buffer, as much as it takes, with one interrupt.
     fn feed(&mut self) {
-        const FIFO: usize = 64;
-        while let Some(&next) = self.waiting.front() {
-            let room = self.serial.fifo_capacity();
-            let (byte, fits) = match next {
-                Input::Byte(byte) => (byte, room > 0 && !self.at_break),
-                Input::Break => (0, room == FIFO),
-            };
-            // It takes nothing while the guest tests it in a loop of its own.
-            if !fits || !matches!(self.serial.enqueue_raw_bytes(&[byte]), Ok(1)) {
-                break;
-            }
-            self.waiting.pop_front();
-            self.at_break = next == Input::Break;
+        let room = self.serial.fifo_capacity().min(self.waiting.len());
+        let bytes: Vec<u8> = self
+            .waiting
+            .iter()
+            .take(room)
+            .map(|input| match input {
+                Input::Byte(byte) => *byte,
+                Input::Break => 0,
+            })
+            .collect();
+        if bytes.is_empty() {
+            return;
         }
+        // It takes nothing while the guest tests it in a loop of its own. What is in it then
+        // counts as bytes.
+        let taken = self.serial.enqueue_raw_bytes(&bytes).unwrap_or(0);
+        let before = FIFO.saturating_sub(self.serial.fifo_capacity() + taken);
+        self.held.resize(before, Input::Byte(0));
+        self.held.extend(self.waiting.drain(..taken));
     }
 }
 
@@ -157,6 +179,10 @@ mod tests {
             Ok(())
         }
     }
+
+    /// Interrupt enable: when there is input.
+    const IER: u8 = 1;
+    const RECEIVED: u8 = 1;
 
     fn uart() -> (Uart, EventFd, Out) {
         let interrupt = EventFd::new(libc::EFD_NONBLOCK).unwrap();
@@ -193,7 +219,7 @@ mod tests {
     #[test]
     fn much_input_arrives_in_order() {
         let (mut uart, interrupt, _) = uart();
-        uart.write(1, 1);
+        uart.write(IER, RECEIVED);
         let text: Vec<u8> = (0..1000u32).map(|n| n as u8).collect();
         assert_eq!(uart.input(&text), 1000);
         assert!(interrupt.read().unwrap() > 0);
@@ -204,12 +230,15 @@ mod tests {
 
     #[test]
     fn a_break_is_seen_once_and_in_its_place() {
-        let (mut uart, _, _) = uart();
+        let (mut uart, interrupt, _) = uart();
+        uart.write(IER, RECEIVED);
         uart.input(b"ab");
         uart.send_break();
         uart.input(b"t");
         uart.send_break();
         uart.input(b"c");
+        // All of it is there at once: one interrupt, and none while it is read.
+        assert_eq!(interrupt.read().unwrap(), 1);
         let expected = [
             (b'a', false),
             (b'b', false),
@@ -219,6 +248,22 @@ mod tests {
             (b'c', false),
         ];
         assert_eq!(receive(&mut uart), expected);
+        assert!(interrupt.read().is_err());
+    }
+
+    #[test]
+    fn a_test_in_a_loop_confuses_nothing() {
+        let (mut uart, _, _) = uart();
+        // As a driver looks for the UART: what it writes comes back.
+        uart.write(4, 0x10);
+        for byte in [0xae, 0xea] {
+            uart.write(DATA, byte);
+        }
+        uart.send_break();
+        assert_eq!(receive(&mut uart), [(0xae, false), (0xea, false)]);
+        uart.write(4, 0);
+        uart.input(b"x");
+        assert_eq!(receive(&mut uart), [(0, true), (b'x', false)]);
     }
 
     #[test]
