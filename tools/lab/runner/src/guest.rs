@@ -344,6 +344,10 @@ impl Guest {
                 }
             }
         }
+        if let Host::Hvhost(control) = &mut self.host {
+            let stats = control.execute(json!({ "command": "stats" }))?;
+            self.note_control('!', &stats.to_string());
+        }
         Ok(())
     }
 
