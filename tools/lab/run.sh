@@ -39,7 +39,7 @@ build_binary() {
 		step "$package" "building $package" cargo_build "$package"
 	else
 		local newer
-		newer=$(find "$@" "$REPO/Cargo.lock" "$REPO/Cargo.toml" -newer "$file" -type f | head -n 1)
+		newer=$(find "$@" "$REPO/Cargo.lock" "$REPO/Cargo.toml" -newer "$file" -type f -print -quit)
 		[[ -z $newer ]] || step "$package" "building $package" cargo_build "$package"
 	fi
 	if [[ ! -e $file || $built -nt $file ]]; then
