@@ -372,6 +372,34 @@ fn hvctl_waits_for_what_happens() {
 }
 
 #[test]
+fn hvctl_may_come_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let hvctl = Command::new(env!("CARGO_BIN_EXE_hvctl"))
+        .arg("--control")
+        .arg(&path)
+        .args(["--retry", "events"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let events = Events::default();
+    let counters = Arc::new(Counters::default());
+    let socket = Socket::bind(&path).unwrap();
+    let server = Server::start(socket, Arc::new(Echo), events.clone(), counters.clone()).unwrap();
+    until(|| counters.commands.get() == 1);
+    events.emit("link", json!({}));
+    events.emit("ended", json!({"how": "power-off"}));
+    let output = hvctl.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        output.stdout.iter().filter(|byte| **byte == b'\n').count(),
+        2
+    );
+    server.stop();
+}
+
+#[test]
 fn hvctl_takes_lines() {
     let served = Served::new();
     let lines = "# a remark\n\necho a=1\nsleep 0.01\nfrob\necho a=2\n";

@@ -17,7 +17,7 @@ use serde_json::{json, Map, Value};
 /// COMMAND is one of hvhost's (`hvctl help` lists them), with arguments as name=value or in the
 /// order that help shows; or
 /// `wait EVENT [field=value...]`, which returns when that happens;
-/// `events`, which prints what happens until it is interrupted;
+/// `events`, which prints what happens until the guest's end;
 /// `shell`, which takes such lines from standard input, and `sleep SECONDS` too.
 ///
 /// Exit status: 0 done, 1 hvhost refuses, 2 wrong usage, 3 no connection, 4 nothing in time.
@@ -30,6 +30,9 @@ struct Args {
     /// Seconds to wait for an answer or an event
     #[arg(short, long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     timeout: Duration,
+    /// Try to connect for as long, should nobody listen yet
+    #[arg(short, long)]
+    retry: bool,
     /// wait and events: with what happened after the event of this number, 0 for all
     #[arg(long, value_name = "NUMBER")]
     since: Option<u64>,
@@ -101,7 +104,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<u8, Failure> {
     let mut session = Session {
-        client: Client::connect(&args.control)?,
+        client: connect(args)?,
         limit: args.timeout,
         since: args.since,
         table: args.table || (!args.json && std::io::stdout().is_terminal()),
@@ -109,6 +112,19 @@ fn run(args: &Args) -> Result<u8, Failure> {
     match args.command.first().map(String::as_str) {
         Some("shell") => session.shell(args.keep_going),
         _ => session.execute(&args.command).map(|()| 0),
+    }
+}
+
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(100);
+
+fn connect(args: &Args) -> Result<Client, ClientError> {
+    let deadline = Instant::now() + args.timeout;
+    loop {
+        match Client::connect(&args.control) {
+            Err(_) if args.retry && Instant::now() < deadline => std::thread::sleep(AGAIN),
+            result => return result,
+        }
     }
 }
 
@@ -214,6 +230,9 @@ impl Session {
         loop {
             if let Some(notice) = self.client.event(Duration::from_secs(3600))? {
                 self.tell(&notice);
+                if notice.event == "ended" {
+                    return Ok(());
+                }
             }
         }
     }

@@ -242,9 +242,7 @@ impl Handler for Commands {
                 let name = match (arguments.get("device"), owner) {
                     (Some(_), _) => device()?,
                     (None, Some((_, owner))) => owner,
-                    (None, None) if COMMANDS.iter().any(|known| known.name == command) => {
-                        bail!("the argument `device` is wanted")
-                    }
+                    (None, None) if COMMANDS.iter().any(|known| known.name == command) => device()?,
                     (None, None) => bail!("there is no command `{command}`"),
                 };
                 let found = self.bus.device(name).with_context(|| no_device(name))?;
