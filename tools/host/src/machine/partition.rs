@@ -4,6 +4,7 @@
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +42,8 @@ crate::counters! {
         flags_merged,
         /// Event flags without a page.
         flags_missed,
+        /// Pages of the controller's that were no memory.
+        bad_pages,
         /// Interrupts for messages and flags.
         interrupts,
         /// Messages the guest posted.
@@ -61,6 +64,15 @@ pub(super) struct Vp {
     pub(super) kicker: Kicker,
     /// What happened.
     pub(super) counters: VpCounters,
+    /// Something the guest did wrong was logged; the counters tell of the rest.
+    warned: AtomicBool,
+}
+
+impl Vp {
+    /// True once: a guest that goes on doing it doesn't fill the log.
+    pub(super) fn first_warning(&self) -> bool {
+        !self.warned.swap(true, Ordering::Relaxed)
+    }
 }
 
 /// KVM's virtual machine with its memory and all that the bus reaches of it.
@@ -123,7 +135,7 @@ impl Partition {
     pub(super) fn deliver(&self, index: u32) {
         let Some(vp) = self.vp(index) else { return };
         let done = vp.synic.deliver(&self.memory);
-        if done.dropped > 0 {
+        if done.dropped > 0 && vp.first_warning() {
             tracing::warn!(
                 "processor {index} has no page for messages: {} dropped",
                 done.dropped
@@ -154,7 +166,10 @@ impl Partition {
         let Some(vp) = self.vp(index) else { return };
         tracing::debug!("processor {index}: {registers:x?}");
         if let Err(error) = vp.synic.write(&self.memory, registers) {
-            tracing::warn!("processor {index}: a SynIC page that is no memory: {error}");
+            vp.counters.bad_pages.inc();
+            if vp.first_warning() {
+                tracing::warn!("processor {index}: a SynIC page that is no memory: {error}");
+            }
         }
     }
 

@@ -258,7 +258,10 @@ impl Vcpu {
         for (parameter, msr) in info.parameters.iter_mut().zip(known) {
             *parameter = msr.data;
         }
-        tracing::warn!("the guest panicked: {info}");
+        let vp = self.partition.vp(self.index);
+        if self.exit_on_panic || vp.is_some_and(|vp| vp.first_warning()) {
+            tracing::warn!("the guest panicked: {info}");
+        }
         if self.exit_on_panic {
             self.outcome.decide(Exit::Panic(info));
         }
