@@ -4,8 +4,9 @@
 
 ask 'boot?'
 note "init was up $ANSWER s after the start of hvhost"
-# The limit is ten times less than what a person would bear, and holds in the nested lab.
-between "seconds to init" "${ANSWER%.*}" 0 10
+# The aim is 10 s on a machine that has nothing else to do, in the nested lab, too. A time is no
+# measure where others work as well: what fails here is a boot that waited for something.
+between "seconds to init" "${ANSWER%.*}" 0 30
 same "VMBus version" "$(vmbus_version)" 6.0
 same "clock" "$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)" \
 	hyperv_clocksource_tsc_page

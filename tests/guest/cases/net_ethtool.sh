@@ -5,8 +5,11 @@
 load_net
 nic_up "$NIC" 192.168.77.2/24
 
+# field NAME: from the `name: value` lines that ethtool printed last.
+field() { echo "$OUTPUT" | sed -n "s/^ *$1: *\([^ ]*\).*/\1/p"; }
+
 must ethtool -i "$NIC"
-same "driver" "$(echo "$OUTPUT" | value /dev/stdin driver)" "$NETVSC"
+same "driver" "$(field driver)" "$NETVSC"
 
 combined() { ethtool -l "$NIC" | awk '/^Combined:/ { n = $2 } END { print n }'; }
 must ethtool -l "$NIC"
@@ -52,5 +55,5 @@ echo "$OUTPUT" | grep -q 'Link detected: yes' || wrong "ethtool sees no link"
 note "$(echo "$OUTPUT" | grep Speed)"
 must ethtool -k "$NIC"
 for feature in tcp-segmentation-offload tx-checksumming rx-checksumming; do
-	same "$feature" "$(echo "$OUTPUT" | value /dev/stdin $feature)" on
+	same "$feature" "$(field "$feature")" on
 done
