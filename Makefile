@@ -49,7 +49,13 @@ demo: modules ## a guest with our vmbus.ko on a real VMBus, and what it shows
 shell: modules ## the same guest with a shell in it
 	@tools/lab/run-shell
 
-check: ## all checks and tests; SUITE=lint|cargo|fuzz|build|bus, TEST=<case>
+hvhost: root ## our own VMBus host: static binaries of hvhost and hvctl
+	@tools/lab/hvhost
+
+host-shell: modules ## a guest on hvhost, with disks and a NIC and a shell in it
+	@tools/lab/run-shell host-shell
+
+check: ## all checks and tests; SUITE=lint|cargo|fuzz|build|bus|host, TEST=<case>
 	@tools/check/run
 
 debug-kernel: kernel ## the debug kernel: KASAN, lockdep, UBSAN, kmemleak
@@ -64,6 +70,9 @@ check-full: ## everything: check, then check-debug, with one result
 bench: root ## measure the module's ring code in user space
 	@tools/lab/in-root nice tools/bench/ring
 
+bench-host: modules ## measure the C drivers on hvhost beside virtio on QEMU
+	@tools/bench/host
+
 install: ## build the modules for the running kernel and install them
 	@tools/lab/install-modules
 
@@ -73,5 +82,5 @@ clean: ## remove what was built in this tree
 distclean: clean ## remove the cache as well: build root, kernels, images
 	@tools/lab/remove-cache
 
-.PHONY: help all deps root kernel metadata modules demo shell check debug-kernel check-debug \
-	check-full bench install clean distclean
+.PHONY: help all deps root kernel metadata modules demo shell hvhost host-shell check debug-kernel check-debug \
+	check-full bench bench-host install clean distclean

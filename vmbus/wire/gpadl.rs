@@ -74,6 +74,8 @@ impl fmt::Display for GpadlError {
     }
 }
 
+impl core::error::Error for GpadlError {}
+
 /// Pages that a range of bytes touches.
 pub const fn pages_spanned(byte_offset: u32, byte_count: u32) -> u64 {
     (byte_offset as u64 + byte_count as u64).div_ceil(HV_PAGE_SIZE as u64)

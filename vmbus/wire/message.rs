@@ -198,6 +198,8 @@ impl fmt::Display for MessageError {
     }
 }
 
+impl core::error::Error for MessageError {}
+
 /// Id of a channel while it is offered: 1 to 2047, also the number of its event flag
 /// (`child_relid`; `HV_EVENT_FLAGS_COUNT` bounds it).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

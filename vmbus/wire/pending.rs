@@ -64,6 +64,8 @@ impl fmt::Display for PendingError {
     }
 }
 
+impl core::error::Error for PendingError {}
+
 /// A table of requests of type `T`, as many as there are slots. Not locked.
 ///
 /// An id is the slot's number plus one in the lower half and the slot's generation in the upper

@@ -124,6 +124,8 @@ impl fmt::Display for RingError {
     }
 }
 
+impl core::error::Error for RingError {}
+
 /// Checks an index that the other side published.
 #[inline]
 pub(crate) fn check_index(index: u32, ring_bytes: u32) -> Result<u32, RingError> {

@@ -64,6 +64,8 @@ impl fmt::Display for PacketError {
     }
 }
 
+impl core::error::Error for PacketError {}
+
 /// A packet, checked.
 #[derive(Clone, Debug)]
 pub struct Packet<'b> {

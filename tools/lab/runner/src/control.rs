@@ -11,14 +11,40 @@
 //! | `result pass`, `result fail WHY`, `result skip WHY` | nothing |
 //! | `host COMMAND...` | `ok [text]` or `err WHY` |
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
-use serde_json::json;
+use serde_json::{json, Value};
 
 use crate::event::Outcome;
+use crate::guest::{self, Host};
+use crate::hvhost::Ending;
 use crate::plan::Job;
-use crate::qmp::Qmp;
+use crate::process::Process;
+use crate::tree;
+
+/// Programs of the build root that a case may have run on the host's side of its NICs and disks.
+const TOOLS: [(&str, &str); 5] = [
+    ("ip", "usr/bin/ip"),
+    ("ping", "usr/bin/ping"),
+    ("iperf3", "usr/bin/iperf3"),
+    ("ethtool", "usr/sbin/ethtool"),
+    ("e2fsck", "usr/sbin/e2fsck"),
+];
+/// Seconds for one of them; the guest itself waits 60 for any answer.
+const TOOL_TIMEOUT: u64 = 50;
+/// How long a connection may stand still.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(60);
+/// Characters of an answer: each costs a nested guest some exits.
+const ANSWER_LIMIT: usize = 2000;
 
 /// One line of the guest.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,13 +87,36 @@ pub(crate) fn parse(line: &str) -> Line<'_> {
     }
 }
 
-/// What the guest asked for that the runner itself, not QEMU, has to remember.
+/// What the guest asked for that the runner itself, not the VMM, has to remember.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// Done; the text of the answer.
     Answer(String),
     /// The guest is about to boot again and wants to go on at this stage.
-    Expect(String),
+    Expect(String, Ending),
+    /// The guest is about to end, which ends its case as passed.
+    End(Ending),
+}
+
+/// A program that runs on the host until this is dropped.
+pub(crate) struct Server {
+    /// What the guest said to have it.
+    words: String,
+    _process: Process,
+}
+
+/// What a request of a guest may touch.
+pub(crate) struct Surface<'a> {
+    /// Its VMM.
+    pub(crate) host: &'a mut Host,
+    /// Its directory on the host.
+    pub(crate) work: &'a Path,
+    /// The job it is part of.
+    pub(crate) job: &'a Job,
+    /// Programs that run on the host for as long as the guest does.
+    pub(crate) servers: &'a mut Vec<Server>,
+    /// Seconds from the start of the VMM to the first word of init.
+    pub(crate) boot_seconds: f64,
 }
 
 /// Carries out `host ...`.
@@ -75,63 +124,192 @@ pub(crate) enum Request {
 /// # Errors
 ///
 /// What to tell the guest after `err`.
-pub(crate) fn host(command: &str, qmp: &mut Qmp, work: &Path, job: &Job) -> Result<Request> {
+pub(crate) fn host(command: &str, on: &mut Surface<'_>) -> Result<Request> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let answer = match words.as_slice() {
+        ["expect", stage] => {
+            return Ok(Request::Expect((*stage).to_owned(), Ending::Reboot));
+        }
+        ["expect", stage, ending] => {
+            return Ok(Request::Expect((*stage).to_owned(), parse_ending(ending)?));
+        }
+        ["end", ending] => return Ok(Request::End(parse_ending(ending)?)),
+        ["acceleration?"] => on.job.acceleration.clone(),
+        ["boot?"] => format!("{:.1}", on.boot_seconds),
+        ["trace?", needle @ ..] if !needle.is_empty() => {
+            count_lines(on.work, "trace", &needle.join(" ")).to_string()
+        }
+        ["console?", needle @ ..] if !needle.is_empty() => {
+            count_lines(on.work, "console", &needle.join(" ")).to_string()
+        }
+        ["allocated?", file] => {
+            let path = below(on.work, file)?;
+            let data = path.metadata().with_context(|| format!("no file {file}"))?;
+            // st_blocks counts units of 512 bytes, whatever the file system's.
+            (data.blocks() * 512).to_string()
+        }
+        ["grow", file, mib] => {
+            let mib: u64 = mib.parse().context("grow wants MiB")?;
+            let bytes = mib.checked_mul(1 << 20).context("too many MiB")?;
+            let path = below(on.work, file)?;
+            let mut options = File::options();
+            let options = options.write(true).create(true).truncate(false);
+            let file = options.open(path).context("cannot open the file")?;
+            file.set_len(bytes).context("cannot grow the file")?;
+            bytes.to_string()
+        }
+        ["run", tool, arguments @ ..] => run_tool(tool, arguments, on)?,
+        ["serve", tool, arguments @ ..] => {
+            let words = words.join(" ");
+            if !on.servers.iter().any(|server| server.words == words) {
+                let mut command = tool_command(tool, on)?;
+                command.args(arguments).stdin(Stdio::null());
+                command.stdout(Stdio::null());
+                let log = on.work.join(format!("{tool}-{}.log", on.servers.len()));
+                let _process = Process::start(command, log)?;
+                on.servers.push(Server { words, _process });
+            }
+            String::new()
+        }
+        ["serve-echo", port] => {
+            serve_echo(port.parse().context("serve-echo wants a port")?)?;
+            String::new()
+        }
+        ["hvctl", ..] => to_hvhost(command, on)?.to_string(),
+        [word, ..] if word.starts_with("hvctl/") => {
+            let answer = to_hvhost(command, on)?;
+            let pointer = word.trim_start_matches("hvctl");
+            match answer.pointer(pointer) {
+                Some(Value::String(text)) => text.clone(),
+                Some(value) => value.to_string(),
+                None => bail!("the answer has no {pointer}"),
+            }
+        }
+        words => qemu_host(words, on.host)?,
+    };
+    Ok(Request::Answer(answer.chars().take(ANSWER_LIMIT).collect()))
+}
+
+fn parse_ending(word: &str) -> Result<Ending> {
+    Ending::parse(word).with_context(|| format!("no guest ends with `{word}`"))
+}
+
+/// `hvctl JSON` or `hvctl/POINTER JSON`: sends the object to hvhost.
+fn to_hvhost(command: &str, on: &mut Surface<'_>) -> Result<Value> {
+    let (_, json) = command.split_once(' ').context("hvctl wants JSON")?;
+    let request = serde_json::from_str(json).context("that is no JSON")?;
+    on.host.hvhost()?.execute(request)
+}
+
+/// What only a guest on QEMU can ask for.
+fn qemu_host(words: &[&str], host: &mut Host) -> Result<String> {
+    Ok(match words {
         ["balloon", mib] => {
             let mib: u64 = mib.parse().context("balloon wants MiB")?;
             let bytes = mib.checked_mul(1 << 20).context("too many MiB")?;
-            qmp.execute("balloon", json!({ "value": bytes }))?;
+            host.qemu()?.execute("balloon", json!({ "value": bytes }))?;
             String::new()
         }
         ["balloon?"] => {
-            let value = qmp.execute("query-balloon", json!({}))?;
-            let actual = value.get("actual").and_then(serde_json::Value::as_u64);
+            let value = host.qemu()?.execute("query-balloon", json!({}))?;
+            let actual = value.get("actual").and_then(Value::as_u64);
             (actual.context("query-balloon without a number")? >> 20).to_string()
         }
         ["pressure?"] => {
+            let qmp = host.qemu()?;
             let value = qmp.execute("query-hv-balloon-status-report", json!({}))?;
-            let number = |key| {
-                value
-                    .get(key)
-                    .and_then(serde_json::Value::as_u64)
-                    .unwrap_or(0)
-            };
+            let number = |key| value.get(key).and_then(Value::as_u64).unwrap_or(0);
             format!(
                 "{} {}",
                 number("committed") >> 20,
                 number("available") >> 20
             )
         }
-        ["trace?", needle @ ..] if !needle.is_empty() => {
-            count_lines(&work.join("trace.log"), &needle.join(" ")).to_string()
-        }
-        ["console?", needle @ ..] if !needle.is_empty() => {
-            count_lines(&work.join("console.log"), &needle.join(" ")).to_string()
-        }
         ["nmi"] => {
-            qmp.execute("inject-nmi", json!({}))?;
+            host.qemu()?.execute("inject-nmi", json!({}))?;
             String::new()
         }
         ["reset"] => {
-            qmp.execute("system_reset", json!({}))?;
+            host.qemu()?.execute("system_reset", json!({}))?;
             String::new()
         }
-        ["expect", stage] => return Ok(Request::Expect((*stage).to_owned())),
-        ["acceleration?"] => job.acceleration.clone(),
-        _ => bail!("the host knows no `{command}`"),
-    };
-    Ok(Request::Answer(answer))
+        _ => bail!("the host knows no `{}`", words.join(" ")),
+    })
 }
 
-/// Lines of a log that contain `needle`; 0 if there is no log. The log is QEMU's or the guest
-/// kernel's and may hold bytes that are no text.
-fn count_lines(path: &Path, needle: &str) -> usize {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    String::from_utf8_lossy(&bytes)
-        .lines()
-        .filter(|line| line.contains(needle))
-        .count()
+/// Sends back what comes in on a TCP port, one connection at a time, for as long as this program
+/// runs: the guests after this one find it there.
+fn serve_echo(port: u16) -> Result<()> {
+    static SERVED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    if !SERVED
+        .lock()
+        .unwrap_or_else(|e| e.into_inner())
+        .insert(port)
+    {
+        return Ok(());
+    }
+    let listener = TcpListener::bind(("0.0.0.0", port));
+    let listener = listener.with_context(|| format!("cannot listen on port {port}"))?;
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A connection that breaks is for the guest to notice.
+            let _ = echo(&stream);
+        }
+    });
+    Ok(())
+}
+
+fn echo(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(ECHO_TIMEOUT))?;
+    stream.set_write_timeout(Some(ECHO_TIMEOUT))?;
+    std::io::copy(&mut &*stream, &mut &*stream)?;
+    Ok(())
+}
+
+/// A file in the guest's directory.
+fn below(work: &Path, file: &str) -> Result<std::path::PathBuf> {
+    if file.contains('/') || file.starts_with('.') {
+        bail!("`{file}` is no file of this guest");
+    }
+    Ok(work.join(file))
+}
+
+fn tool_command(tool: &str, on: &Surface<'_>) -> Result<Command> {
+    let known = TOOLS.iter().find(|(name, _)| *name == tool);
+    let (_, path) = known.with_context(|| format!("the host has no tool `{tool}`"))?;
+    let mut command = tree::command(&on.job.root, path)?;
+    command.current_dir(on.work);
+    Ok(command)
+}
+
+/// Runs a tool to its end; the answer is what it printed, on one line.
+fn run_tool(tool: &str, arguments: &[&str], on: &mut Surface<'_>) -> Result<String> {
+    let (out, errors) = (on.work.join("tool-out"), on.work.join("tool-err"));
+    let file = File::create(&out).context("cannot keep what the tool prints")?;
+    let mut command = tool_command(tool, on)?;
+    command.args(arguments).stdin(Stdio::null()).stdout(file);
+    let mut process = Process::start(command, errors)?;
+    let status = process.wait(on.job.seconds(TOOL_TIMEOUT))?;
+    let said = std::fs::read(&out).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).replace(['\n', '\r'], " ");
+    match status {
+        Some(status) if status.success() => Ok(said),
+        Some(status) => bail!("{tool}: {status}: {said} {}", process.complaints().trim()),
+        None => bail!("{tool} did not end in time: {said}"),
+    }
+}
+
+/// Lines that contain `needle` in the logs whose names begin with `name`, also those of earlier
+/// boots. They are the VMM's or the guest kernel's and may hold bytes that are no text.
+fn count_lines(work: &Path, name: &str, needle: &str) -> usize {
+    let logs = guest::logs(work).into_iter();
+    logs.filter(|(file, _)| file.starts_with(name))
+        .map(|(_, path)| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            text.lines().filter(|line| line.contains(needle)).count()
+        })
+        .sum()
 }
 
 #[cfg(test)]

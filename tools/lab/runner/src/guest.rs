@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! One L2 guest: its QEMU, its control line, its console log.
+//! One L2 guest: its VMM, its control line, its console log.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -10,38 +10,38 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
+use serde_json::json;
 
-use crate::plan::{Job, Scenario, Stack};
-use crate::qemu::{self, Qemu};
-use crate::qmp::{self, Qmp};
+use crate::files;
+use crate::hvhost;
+use crate::lines;
+use crate::net::Taps;
+use crate::plan::{Job, Scenario, Stack, Vmm};
+use crate::process::{self, Process};
+use crate::qemu;
+use crate::qmp::Qmp;
 
-/// Hyper-V's face as KVM can show it. `kvm=off` matters: a guest that sees KVM's own leaves
-/// takes KVM and ignores Hyper-V. Without hv-time every clock read is an exit.
-const HYPERV_CPU: &str = "host,kvm=off,hv-relaxed,hv-vpindex,hv-synic,hv-time,hv-stimer,\
-                          hv-runtime,hv-vapic";
-/// The same processor on bare KVM.
-const BARE_CPU: &str = "host";
 /// Keeps a built-in hv_vmbus from binding the ACPI device and from registering the bus.
 const TAKE_BUS: &str = "initcall_blacklist=hv_acpi_init";
-/// Files of a guest that are kept as logs.
-pub(crate) const LOGS: [&str; 4] = ["console.log", "control.log", "trace.log", "qemu.log"];
+/// What the guest printed on its console.
+const CONSOLE_LOG: &str = "console.log";
 
 /// What can happen to a guest.
 #[derive(Debug)]
 pub(crate) enum Happening {
     /// It said a line.
     Line(String),
-    /// QEMU reported an event.
-    Qmp(String),
+    /// Its VMM reported an event.
+    Event(String),
 }
 
 /// A running guest; dropping it kills it.
 pub(crate) struct Guest {
-    /// Its QEMU.
-    pub(crate) qemu: Qemu,
-    /// Its host.
-    pub(crate) qmp: Qmp,
+    /// Its VMM.
+    pub(crate) vmm: Process,
+    /// How that is talked to.
+    pub(crate) host: Host,
     /// What happens to it.
     pub(crate) happenings: Receiver<Happening>,
     /// When it was started.
@@ -59,10 +59,11 @@ pub(crate) fn command_line(job: &Job, scenario: &Scenario) -> String {
         // A person looks at this console and may want to survive a mistake.
         words = vec!["console=ttyS0 quiet".to_owned()];
     }
-    if scenario.take_bus && job.stack == Stack::Rust {
+    let stack = job.stack_of(scenario);
+    if scenario.take_bus && stack == Stack::Rust {
         words.push(TAKE_BUS.to_owned());
     }
-    words.push(match job.stack {
+    words.push(match stack {
         Stack::Rust => "vmlab.stack=rust".to_owned(),
         Stack::C => "vmlab.stack=c".to_owned(),
     });
@@ -73,7 +74,11 @@ pub(crate) fn command_line(job: &Job, scenario: &Scenario) -> String {
 }
 
 /// Puts the parts of the initial RAM disk together; the kernel unpacks them one after another.
-fn initrd(job: &Job, scenario: &Scenario, work: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// When a part is missing or can't be read.
+pub(crate) fn initrd(job: &Job, scenario: &Scenario, work: &Path) -> Result<PathBuf> {
     let parts = job.image_parts(scenario)?;
     if let [only] = parts.as_slice() {
         return Ok(only.to_path_buf());
@@ -101,84 +106,163 @@ pub(crate) fn join(parts: &[&Path], path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The QEMU command of a guest, without its serial lines.
+/// The command of a guest's VMM, without its serial lines.
 ///
 /// # Errors
 ///
-/// When there is no QEMU or no image.
+/// When there is no such VMM or no image.
 pub(crate) fn base_command(job: &Job, scenario: &Scenario, work: &Path) -> Result<Command> {
-    fs::create_dir_all(work).with_context(|| format!("cannot make {}", work.display()))?;
-    let mut command = qemu::command(&job.qemu_root)?;
-    let cpu = if scenario.hyperv {
-        HYPERV_CPU
-    } else {
-        BARE_CPU
-    };
-    let memory = match scenario.max_memory {
-        Some(most) => format!("{}M,slots=4,maxmem={most}M", scenario.memory),
-        None => format!("{}M", scenario.memory),
-    };
-    // disable_s4: hv-balloon won't balloon where ACPI offers hibernation.
-    command
-        .args(["-accel", "kvm", "-cpu", cpu])
-        .args(["-M", "q35,sata=off,smbus=off,vmport=off"])
-        .args(["-global", "ICH9-LPC.disable_s4=1"])
-        .args(["-smp", &scenario.cpus.to_string()])
-        .args(["-m", &memory])
-        .arg("-kernel")
-        .arg(&job.kernel)
-        .arg("-initrd")
-        .arg(initrd(job, scenario, work)?)
-        .args(["-append", &command_line(job, scenario)]);
-    command.args(&scenario.qemu);
-    for device in &scenario.devices {
-        command.args(["-device", device]);
+    match scenario.vmm {
+        Vmm::Qemu => qemu::guest_command(job, scenario, work),
+        Vmm::Hvhost => hvhost::guest_command(job, scenario, work),
     }
-    Ok(command)
 }
 
-impl Guest {
-    /// Starts a guest with its files in `work` and connects to it.
+/// What a guest finds on its host's side: made once, it stays while the guest boots again.
+pub(crate) struct Surroundings {
+    work: PathBuf,
+    _taps: Taps,
+}
+
+impl Surroundings {
+    /// Makes the directory `work`, in it the files of the disks, and the taps.
     ///
     /// # Errors
     ///
-    /// When QEMU doesn't start; its own words are in the error.
-    pub(crate) fn start(job: &Job, scenario: &Scenario, work: &Path) -> Result<Self> {
+    /// When one of them can't be made.
+    pub(crate) fn make(job: &Job, scenario: &Scenario, work: &Path) -> Result<Self> {
+        fs::create_dir_all(work).with_context(|| format!("cannot make {}", work.display()))?;
+        files::make(job, scenario, work)?;
+        Ok(Self {
+            work: work.to_path_buf(),
+            _taps: Taps::make(&job.root, &scenario.taps)?,
+        })
+    }
+
+    /// Directory of the VMM.
+    pub(crate) fn work(&self) -> &Path {
+        &self.work
+    }
+}
+
+/// How its VMM is talked to.
+pub(crate) enum Host {
+    /// QEMU.
+    Qemu(Qmp),
+    /// tools/host.
+    Hvhost(hvhost::Control),
+}
+
+impl Host {
+    fn open(
+        vmm: Vmm,
+        work: &Path,
+        limit: Duration,
+        on_event: impl Fn(String) + Send + 'static,
+    ) -> Result<Self> {
+        let path = work.join("monitor");
+        Ok(match vmm {
+            Vmm::Qemu => Self::Qemu(Qmp::open(&path, limit, on_event)?),
+            Vmm::Hvhost => Self::Hvhost(hvhost::Control::open(&path, limit, on_event)?),
+        })
+    }
+
+    /// QEMU.
+    ///
+    /// # Errors
+    ///
+    /// When it isn't.
+    pub(crate) fn qemu(&mut self) -> Result<&mut Qmp> {
+        match self {
+            Self::Qemu(qmp) => Ok(qmp),
+            Self::Hvhost(_) => bail!("this guest runs on hvhost, which can't do that"),
+        }
+    }
+
+    /// hvhost.
+    ///
+    /// # Errors
+    ///
+    /// When it isn't.
+    pub(crate) fn hvhost(&mut self) -> Result<&mut hvhost::Control> {
+        match self {
+            Self::Hvhost(control) => Ok(control),
+            Self::Qemu(_) => bail!("this guest runs on QEMU, which can't do that"),
+        }
+    }
+}
+
+/// Adds the serial lines and the control channel to a QEMU command.
+fn qemu_lines(command: &mut Command, work: &Path) {
+    let socket = |name: &str| format!("path={},server=on,wait=off", work.join(name).display());
+    command
+        .arg("-chardev")
+        .arg(format!(
+            "socket,id=console,{},logfile={}",
+            socket("console"),
+            work.join(CONSOLE_LOG).display()
+        ))
+        .args(["-serial", "chardev:console"])
+        .arg("-chardev")
+        .arg(format!("socket,id=control,{}", socket("control")))
+        .args(["-serial", "chardev:control"])
+        .arg("-chardev")
+        .arg(format!("socket,id=monitor,{}", socket("monitor")))
+        .args(["-mon", "chardev=monitor,mode=control"])
+        .args(["-d", "trace:hv_balloon_*,trace:vmbus_*"])
+        .arg("-D")
+        .arg(work.join("trace.log"));
+}
+
+/// Adds the serial lines and the control channel to an hvhost command.
+fn hvhost_lines(command: &mut Command, work: &Path) {
+    let in_work = |name: &str| work.join(name).display().to_string();
+    command
+        .arg("--console")
+        .arg(format!(
+            "unix:{},log={}",
+            in_work("console"),
+            in_work(CONSOLE_LOG)
+        ))
+        .arg("--serial2")
+        .arg(format!("unix:{}", in_work("control")))
+        .args(["--control", &in_work("monitor")])
+        .args(["--log-file", &in_work("trace.log")]);
+}
+
+impl Guest {
+    /// Starts a guest in its surroundings and connects to it. What an earlier start left there as
+    /// logs is kept beside the new ones.
+    ///
+    /// # Errors
+    ///
+    /// When the VMM doesn't start; its own words are in the error.
+    pub(crate) fn start(job: &Job, scenario: &Scenario, around: &Surroundings) -> Result<Self> {
+        let work = around.work();
+        let _ = fs::remove_file(work.join("control"));
+        let _ = fs::remove_file(work.join("monitor"));
+        set_aside_logs(work)?;
         let mut command = base_command(job, scenario, work)?;
-        let socket = |name: &str| format!("path={},server=on,wait=off", work.join(name).display());
-        command
-            .arg("-chardev")
-            .arg(format!(
-                "socket,id=console,{},logfile={}",
-                socket("console"),
-                work.join("console.log").display()
-            ))
-            .args(["-serial", "chardev:console"])
-            .arg("-chardev")
-            .arg(format!("socket,id=control,{}", socket("control")))
-            .args(["-serial", "chardev:control"])
-            .arg("-chardev")
-            .arg(format!("socket,id=qmp,{}", socket("qmp")))
-            .args(["-mon", "chardev=qmp,mode=control"])
-            .args(["-d", "trace:hv_balloon_*,trace:vmbus_*"])
-            .arg("-D")
-            .arg(work.join("trace.log"));
-        qemu::silent(&mut command);
+        match scenario.vmm {
+            Vmm::Qemu => qemu_lines(&mut command, work),
+            Vmm::Hvhost => hvhost_lines(&mut command, work),
+        }
+        process::silent(&mut command);
         let started = Instant::now();
-        let mut qemu = Qemu::start(command, work.join("qemu.log"))?;
-        let connected = Self::connect(work, job.seconds(30));
-        let (control, qmp, happenings) = match connected {
+        let mut vmm = Process::start(command, work.join("vmm.log"))?;
+        let connected = Self::connect(scenario.vmm, work, &mut vmm, job.seconds(30));
+        let (control, host, happenings) = match connected {
             Ok(all) => all,
             Err(error) => {
-                qemu.kill();
-                let words = qemu.complaints();
-                return Err(error.context(format!("QEMU said: {}", words.trim())));
+                vmm.kill();
+                let words = vmm.complaints();
+                return Err(error.context(format!("the VMM said: {}", words.trim())));
             }
         };
         let log = work.join("control.log");
         Ok(Self {
-            qemu,
-            qmp,
+            vmm,
+            host,
             happenings,
             started,
             work: work.to_path_buf(),
@@ -188,12 +272,20 @@ impl Guest {
         })
     }
 
-    fn connect(work: &Path, limit: Duration) -> Result<(UnixStream, Qmp, Receiver<Happening>)> {
-        let control = qmp::connect(&work.join("control"), limit)?;
+    fn connect(
+        vmm: Vmm,
+        work: &Path,
+        process: &mut Process,
+        limit: Duration,
+    ) -> Result<(UnixStream, Host, Receiver<Happening>)> {
+        let control = lines::connect(&work.join("control"), limit, || match process.ended()? {
+            Some(status) => bail!("it ended at once ({status})"),
+            None => Ok(()),
+        })?;
         let (sender, happenings) = mpsc::channel();
-        let reader = control.try_clone().context("control socket")?;
+        let reader = control.try_clone().context("control line")?;
         let lines: Sender<Happening> = sender.clone();
-        // Both threads end with their socket, which ends with QEMU.
+        // Both threads end with their socket, which ends with the VMM.
         thread::spawn(move || {
             let mut reader = BufReader::new(reader);
             let mut line = Vec::new();
@@ -205,11 +297,11 @@ impl Guest {
                 }
             }
         });
-        let qmp = Qmp::open(&work.join("qmp"), limit, move |name| {
+        let host = Host::open(vmm, work, limit, move |name| {
             // Nobody listens any more once the guest is being put away.
-            let _ = sender.send(Happening::Qmp(name));
+            let _ = sender.send(Happening::Event(name));
         })?;
-        Ok((control, qmp, happenings))
+        Ok((control, host, happenings))
     }
 
     /// Says a line to the guest.
@@ -236,22 +328,62 @@ impl Guest {
     ///
     /// # Errors
     ///
-    /// When its QEMU is gone or does not answer.
+    /// When its VMM is gone or does not answer.
     pub(crate) fn explain(&mut self, pause: Duration) -> Result<()> {
-        let mut console = UnixStream::connect(self.work.join("console"))?;
-        for key in [b"w", b"l"] {
-            let argument = serde_json::json!({ "id": "console" });
-            self.qmp.execute("chardev-send-break", argument)?;
-            console.write_all(key)?;
-            thread::sleep(pause);
+        for key in ["w", "l"] {
+            match &mut self.host {
+                Host::Qemu(qmp) => {
+                    let mut console = UnixStream::connect(self.work.join("console"))?;
+                    qmp.execute("chardev-send-break", json!({ "id": "console" }))?;
+                    console.write_all(key.as_bytes())?;
+                    thread::sleep(pause);
+                }
+                Host::Hvhost(control) => {
+                    control.execute(json!({ "command": "sysrq", "key": key }))?;
+                    thread::sleep(pause);
+                }
+            }
+        }
+        if let Host::Hvhost(control) = &mut self.host {
+            let stats = control.execute(json!({ "command": "stats" }))?;
+            self.note_control('!', &stats.to_string());
         }
         Ok(())
     }
 
     /// The last lines of its console.
     pub(crate) fn console_tail(&self, lines: usize) -> Vec<String> {
-        tail(&self.work.join("console.log"), lines)
+        tail(&self.work.join(CONSOLE_LOG), lines)
     }
+}
+
+/// The logs in a guest's directory, with their names.
+pub(crate) fn logs(work: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(work).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .filter(|(name, _)| name.ends_with(".log"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Renames the logs of the boot before, `console.log` to `console-1.log` and so on.
+fn set_aside_logs(work: &Path) -> Result<()> {
+    let number = logs(work)
+        .iter()
+        .filter(|(name, _)| name.starts_with("console"))
+        .count();
+    for (name, path) in logs(work) {
+        let stem = name.trim_end_matches(".log");
+        // Set aside already.
+        if stem.contains('-') {
+            continue;
+        }
+        let aside = work.join(format!("{stem}-{number}.log"));
+        fs::rename(&path, &aside).with_context(|| format!("cannot make {}", aside.display()))?;
+    }
+    Ok(())
 }
 
 /// The last lines of a file that may hold bytes that are no text.

@@ -14,15 +14,21 @@ mod control;
 mod cpio;
 mod emulator;
 mod event;
+mod files;
 mod guest;
+mod hvhost;
+mod lines;
 mod nest;
+mod net;
 mod plan;
+mod process;
 mod qemu;
 mod qmp;
 mod report;
 mod shell;
 mod stop;
 mod suite;
+mod tree;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,9 +100,15 @@ struct RunArgs {
     /// Override the choice of acceleration.
     #[arg(long, env = "LAB_ACCEL", default_value = "auto")]
     accel: accel::Wish,
-    /// Root of the tree that has QEMU (11.1 or newer) and its libraries.
+    /// Run what takes long, too.
     #[arg(long)]
-    qemu_root: PathBuf,
+    full: bool,
+    /// Root of the tree that has QEMU (11.1 or newer), the other programs and their libraries.
+    #[arg(long)]
+    root: PathBuf,
+    /// Directory with hvhost and hvctl, static binaries.
+    #[arg(long)]
+    hvhost: Option<PathBuf>,
     /// Kernel of the guests.
     #[arg(long)]
     kernel: PathBuf,
@@ -141,14 +153,16 @@ impl RunArgs {
             suite,
             stack: self.stack,
             debug: self.debug,
-            qemu_root: self.qemu_root.clone(),
+            full: self.full,
+            root: self.root.clone(),
+            hvhost: self.hvhost.clone(),
             kernel: self.kernel.clone(),
             images: self.images.iter().cloned().collect(),
             acceleration: choice.to_string(),
             timeout_scale: self.timeout_scale,
             interactive: false,
         };
-        job.fit_memory();
+        job.fit_kernel();
         job.check_images()?;
         Ok(job)
     }
@@ -156,7 +170,7 @@ impl RunArgs {
     /// What only the nested way needs.
     fn l1(&self) -> Result<nest::L1> {
         Ok(nest::L1 {
-            qemu_root: self.qemu_root.clone(),
+            root: self.root.clone(),
             kernel: self
                 .l1_kernel
                 .clone()
@@ -167,10 +181,20 @@ impl RunArgs {
     }
 }
 
+/// What has to be done before the first thread is started.
+fn begin(choice: &accel::Choice, job: &Job) -> Result<()> {
+    // L1 has no network that anything could reach by accident.
+    if choice.accel == Accel::Direct && job.needs_network() {
+        net::enter()?;
+    }
+    stop::install()
+}
+
 /// Runs a suite and prints it; true when nothing failed.
 fn run(args: &RunArgs) -> Result<bool> {
     let choice = accel::choose(args.accel);
     let job = args.job(&choice)?;
+    begin(&choice, &job)?;
     std::fs::create_dir_all(&args.logs)
         .with_context(|| format!("cannot make {}", args.logs.display()))?;
     let printer = report::Printer::new(&job, args.format == Format::Plain, &args.logs);
@@ -188,6 +212,7 @@ fn inner(job: &std::path::Path, out: &std::path::Path) -> Result<()> {
         std::fs::read_to_string(job).with_context(|| format!("cannot read {}", job.display()))?;
     let job: Job = serde_json::from_str(&text).context("the job is not what this runner writes")?;
     let work = PathBuf::from("/run/vmlab");
+    stop::install()?;
     if job.interactive {
         return shell::run_on_port(&job, &work, out);
     }
@@ -198,7 +223,6 @@ fn inner(job: &std::path::Path, out: &std::path::Path) -> Result<()> {
 
 fn dispatch() -> Result<bool> {
     let cli = Cli::parse();
-    stop::install()?;
     match cli.command {
         Command::Accel { accel } => {
             let choice = accel::choose(accel);
@@ -217,6 +241,7 @@ fn dispatch() -> Result<bool> {
                 .with_context(|| format!("cannot make {}", args.logs.display()))?;
             let mut job = args.job(&choice)?;
             job.interactive = true;
+            begin(&choice, &job)?;
             match choice.accel {
                 Accel::Direct => shell::run_on_terminal(&job, &args.logs.join("work"))?,
                 Accel::Nested => nest::shell(&args.l1()?, &job)?,

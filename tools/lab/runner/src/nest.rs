@@ -20,7 +20,8 @@ use crate::cpio::Writer;
 use crate::event::{Event, Sink};
 use crate::guest;
 use crate::plan::{Job, Scenario, Suite};
-use crate::qemu::{self, Qemu};
+use crate::process::Process;
+use crate::qemu;
 use crate::shell::Terminal;
 use crate::stop;
 
@@ -36,7 +37,7 @@ const INSIDE: &str = "/lab";
 /// What L1 is made of.
 pub(crate) struct L1 {
     /// Root of the tree with QEMU.
-    pub(crate) qemu_root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Its kernel; the stock one, also when the guests use another.
     pub(crate) kernel: PathBuf,
     /// Its initial RAM disk: init with KVM, and QEMU with its libraries.
@@ -124,7 +125,7 @@ fn payload(job: &Job, path: &Path) -> Result<()> {
     cpio.file_from(&format!("{INSIDE}/vmlinuz"), &job.kernel, 0o644)?;
     let mut images = BTreeMap::new();
     for scenario in &job.suite.scenarios {
-        for name in std::iter::once("base").chain(scenario.images.iter().map(String::as_str)) {
+        for name in scenario.all_images() {
             let inside = format!("{INSIDE}/{name}.cpio");
             let outside = job
                 .images
@@ -138,8 +139,16 @@ fn payload(job: &Job, path: &Path) -> Result<()> {
             }
         }
     }
+    let mut hvhost = None;
+    if let Some(directory) = &job.hvhost {
+        for name in ["hvhost", "hvctl"] {
+            cpio.file_from(&format!("{INSIDE}/{name}"), &directory.join(name), 0o755)?;
+        }
+        hvhost = Some(PathBuf::from(INSIDE));
+    }
     let inner = Job {
-        qemu_root: PathBuf::from("/"),
+        root: PathBuf::from("/"),
+        hvhost,
         kernel: PathBuf::from(format!("{INSIDE}/vmlinuz")),
         images,
         ..job.clone()
@@ -161,15 +170,10 @@ fn command(l1: &L1, job: &Job, name: &str) -> Result<(Command, PathBuf)> {
     guest::join(&parts, &initrd)?;
     // Read once already; two copies of a hundred megabytes need not stay.
     let _ = fs::remove_file(&extra);
-    let largest = job
-        .suite
-        .scenarios
-        .iter()
-        .map(|s| s.max_memory.unwrap_or(s.memory))
-        .max();
+    let largest = job.suite.scenarios.iter().map(Scenario::host_memory).max();
     let memory = largest.unwrap_or(512) + OVERHEAD;
     let console = l1.logs.join(format!("{name}-console.log"));
-    let mut command = qemu::command(&l1.qemu_root)?;
+    let mut command = qemu::command(&l1.root)?;
     // Without five-level paging each of the nested page walks is shorter.
     command
         .args([
@@ -200,7 +204,7 @@ fn command(l1: &L1, job: &Job, name: &str) -> Result<(Command, PathBuf)> {
 }
 
 /// Tells what went wrong with L1, with the end of its console.
-fn trouble(l1: &L1, name: &str, qemu: &Qemu, what: &str) -> anyhow::Error {
+fn trouble(l1: &L1, name: &str, qemu: &Process, what: &str) -> anyhow::Error {
     let console = guest::tail(&l1.logs.join(format!("{name}-console.log")), 15).join("\n    ");
     let words = qemu.complaints();
     anyhow::anyhow!(
@@ -217,7 +221,7 @@ fn run_one(l1: &L1, job: &Job, name: &str, sink: &dyn Sink) -> Result<()> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let started = Instant::now();
-    let mut qemu = Qemu::start(command, l1.logs.join(format!("{name}-qemu.log")))?;
+    let mut qemu = Process::start(command, l1.logs.join(format!("{name}-qemu.log")))?;
     let end = follow(l1, job, name, &mut qemu, started, sink);
     if end.is_ok() {
         // Its job is done; whether it switches itself off in time changes no result.
@@ -233,7 +237,7 @@ fn follow(
     l1: &L1,
     job: &Job,
     name: &str,
-    qemu: &mut Qemu,
+    qemu: &mut Process,
     started: Instant,
     sink: &dyn Sink,
 ) -> Result<()> {
@@ -294,7 +298,7 @@ pub(crate) fn shell(l1: &L1, job: &Job) -> Result<()> {
         .stdin(Stdio::inherit())
         .stdout(Stdio::inherit());
     let terminal = Terminal::raw();
-    let mut qemu = Qemu::start_in_foreground(command, l1.logs.join("l1-qemu.log"))?;
+    let mut qemu = Process::start_in_foreground(command, l1.logs.join("l1-qemu.log"))?;
     let status = loop {
         if let Some(status) = qemu.wait(Duration::from_secs(1))? {
             break status;
@@ -323,7 +327,9 @@ mod tests {
             suite: serde_json::from_str(text).unwrap(),
             stack: Stack::Rust,
             debug: false,
-            qemu_root: PathBuf::new(),
+            root: PathBuf::new(),
+            hvhost: None,
+            full: false,
             kernel: PathBuf::new(),
             images: BTreeMap::new(),
             acceleration: String::new(),

@@ -19,6 +19,29 @@ pub(crate) enum Stack {
     C,
 }
 
+/// What runs a guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Vmm {
+    /// Stock QEMU with its VMBus bridge.
+    #[default]
+    Qemu,
+    /// The host of this tree, tools/host.
+    Hvhost,
+}
+
+/// How a synthetic timer tells its CPU that it expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Timers {
+    /// By a message in the slot that channel messages come through, too: who has the bus drives
+    /// the clock, and gives it back to the local APIC's timer when it leaves.
+    #[default]
+    Message,
+    /// By an interrupt of its own, as on hosts since 2019; the bus has no part in it.
+    Direct,
+}
+
 /// A list of guests and of what is tried in them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +50,9 @@ pub(crate) struct Suite {
     pub(crate) name: String,
     /// What it shows.
     pub(crate) about: String,
+    /// Whose drivers its guests use, whatever the user says: for a suite that judges the host.
+    #[serde(default)]
+    pub(crate) stack: Option<Stack>,
     /// One guest each.
     pub(crate) scenarios: Vec<Scenario>,
 }
@@ -39,6 +65,12 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// What it shows.
     pub(crate) about: String,
+    /// What runs it.
+    #[serde(default)]
+    pub(crate) vmm: Vmm,
+    /// Whose drivers it uses, whatever suite and user say.
+    #[serde(default)]
+    pub(crate) stack: Option<Stack>,
     /// Virtual CPUs.
     #[serde(default = "one")]
     pub(crate) cpus: u32,
@@ -48,7 +80,22 @@ pub(crate) struct Scenario {
     /// MiB it may grow to by hot-add; none: it can't grow.
     #[serde(default)]
     pub(crate) max_memory: Option<u32>,
-    /// Whether the hypervisor shows itself as Hyper-V.
+    /// hvhost: the disks, as after `--disk`; a file is named as in `files`. `N*SPEC` is N of them.
+    #[serde(default)]
+    pub(crate) disks: Vec<String>,
+    /// hvhost: the NICs, as after `--nic`.
+    #[serde(default)]
+    pub(crate) nics: Vec<String>,
+    /// hvhost: further options, word by word.
+    #[serde(default)]
+    pub(crate) hvhost: Vec<String>,
+    /// Files to make in the directory where the VMM runs: what disks are backed by.
+    #[serde(default)]
+    pub(crate) files: Vec<DiskFile>,
+    /// Taps to make on the host's side, in a network namespace without any way out.
+    #[serde(default)]
+    pub(crate) taps: Vec<Tap>,
+    /// Whether the hypervisor shows itself as Hyper-V (QEMU; hvhost always does).
     #[serde(default = "yes")]
     pub(crate) hyperv: bool,
     /// Whether the command line keeps the built-in C driver off the bus (Rust stack only).
@@ -63,12 +110,24 @@ pub(crate) struct Scenario {
     /// Further words of the guest's command line.
     #[serde(default)]
     pub(crate) append: String,
-    /// Image parts needed beyond `base`.
+    /// The image part that has init.
+    #[serde(default = "default_base")]
+    pub(crate) base: String,
+    /// Image parts needed beyond that.
     #[serde(default)]
     pub(crate) images: Vec<String>,
     /// Why this makes no sense with the C stack, if so.
     #[serde(default)]
     pub(crate) rust_only: Option<String>,
+    /// Takes long: only in `make check-full`.
+    #[serde(default)]
+    pub(crate) long: bool,
+    /// How the CPUs' synthetic timers expire (QEMU; hvhost has an option for it).
+    #[serde(default)]
+    pub(crate) timers: Timers,
+    /// The same in the debug kernel, where that differs.
+    #[serde(default)]
+    pub(crate) debug_timers: Option<Timers>,
     /// MiB of memory in the debug kernel, where that needs more.
     #[serde(default)]
     pub(crate) debug_memory: Option<u32>,
@@ -91,6 +150,42 @@ pub(crate) struct Case {
     /// Why this makes no sense with the C stack, if so.
     #[serde(default)]
     pub(crate) rust_only: Option<String>,
+    /// Takes long: only in `make check-full`.
+    #[serde(default)]
+    pub(crate) long: bool,
+}
+
+/// A file that backs a disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DiskFile {
+    /// Name in the directory where the VMM runs.
+    pub(crate) name: String,
+    /// What it begins as: the file of this image part; empty if left out.
+    #[serde(default)]
+    pub(crate) image: Option<String>,
+    /// Its size; what the image doesn't fill is a hole. Left out: that of the image.
+    #[serde(default)]
+    pub(crate) mib: Option<u64>,
+}
+
+/// A tap, the host's end of a NIC.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tap {
+    /// Name of the interface.
+    pub(crate) name: String,
+    /// Addresses with prefix length.
+    pub(crate) addresses: Vec<String>,
+    /// Largest packet.
+    #[serde(default = "default_mtu")]
+    pub(crate) mtu: u32,
+    /// Whether it has several queues.
+    #[serde(default)]
+    pub(crate) multi_queue: bool,
+    /// VLANs on it, each an interface NAME.ID with addresses of its own.
+    #[serde(default)]
+    pub(crate) vlans: BTreeMap<u16, Vec<String>>,
 }
 
 fn one() -> u32 {
@@ -104,6 +199,12 @@ fn default_memory() -> u32 {
 }
 fn default_timeout() -> u64 {
     60
+}
+fn default_mtu() -> u32 {
+    1500
+}
+fn default_base() -> String {
+    "base".to_owned()
 }
 fn default_devices() -> Vec<String> {
     vec!["vmbus-bridge".to_owned(), "hv-balloon".to_owned()]
@@ -141,6 +242,7 @@ impl Suite {
                     scenario.name
                 );
             }
+            scenario.check()?;
             let mut cases = std::collections::BTreeSet::new();
             for case in &scenario.cases {
                 if !is_word(&case.name) || !cases.insert(&case.name) {
@@ -192,6 +294,79 @@ impl Suite {
     }
 }
 
+impl Scenario {
+    /// Looks for what contradicts itself, before any guest is started.
+    fn check(&self) -> Result<()> {
+        let name = &self.name;
+        let for_hvhost = [&self.disks, &self.nics, &self.hvhost];
+        if self.vmm == Vmm::Qemu && for_hvhost.iter().any(|words| !words.is_empty()) {
+            bail!("scenario `{name}` has what only hvhost understands, on QEMU");
+        }
+        if self.vmm == Vmm::Hvhost && (!self.qemu.is_empty() || self.max_memory.is_some()) {
+            bail!("scenario `{name}` has what only QEMU understands, on hvhost");
+        }
+        let files = self.files.iter().map(|file| file.name.as_str());
+        let names = files.chain(self.taps.iter().map(|tap| tap.name.as_str()));
+        if let Some(odd) = names.into_iter().find(|name| !is_file_name(name)) {
+            bail!("scenario `{name}`: `{odd}` is no good name of a file or tap");
+        }
+        if let Some(file) = self
+            .files
+            .iter()
+            .find(|f| f.image.is_none() && f.mib.is_none())
+        {
+            bail!("scenario `{name}`: file `{}` has no size", file.name);
+        }
+        Ok(())
+    }
+
+    /// The disks, and how many there are of each.
+    pub(crate) fn counted_disks(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.disks.iter().map(|disk| {
+            let counted = disk.split_once('*');
+            let counted = counted.and_then(|(count, rest)| Some((count.parse().ok()?, rest)));
+            counted.unwrap_or((1, disk.as_str()))
+        })
+    }
+
+    /// MiB of memory that its guest takes on the machine that runs it, disks included: inside L1
+    /// files are in memory as well.
+    pub(crate) fn host_memory(&self) -> u32 {
+        let files = self.files.iter().filter_map(|file| file.mib);
+        let ram = self
+            .counted_disks()
+            .filter_map(|(count, disk)| ram_mib(disk)?.checked_mul(count));
+        let disks = u32::try_from(files.chain(ram).sum::<u64>()).unwrap_or(u32::MAX);
+        self.max_memory.unwrap_or(self.memory).saturating_add(disks)
+    }
+
+    /// The image parts that make its initial RAM disk.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.base.as_str()).chain(self.images.iter().map(String::as_str))
+    }
+
+    /// All image parts it needs, what its disks begin as included.
+    pub(crate) fn all_images(&self) -> impl Iterator<Item = &str> {
+        self.parts()
+            .chain(self.files.iter().filter_map(|file| file.image.as_deref()))
+    }
+}
+
+/// MiB of a disk `ram:SIZE[,...]`.
+fn ram_mib(disk: &str) -> Option<u64> {
+    let size = disk.strip_prefix("ram:")?.split(',').next()?;
+    let (digits, shift) = match size.strip_suffix(['M', 'm']) {
+        Some(digits) => (digits, 0),
+        None => (size.strip_suffix(['G', 'g'])?, 10),
+    };
+    Some(digits.parse::<u64>().ok()? << shift)
+}
+
+/// A name in one directory, and of an interface.
+fn is_file_name(text: &str) -> bool {
+    !text.starts_with('.') && is_word(&text.replace('.', "_")) && text.len() <= 64
+}
+
 /// Letters, digits, `_` and `-`: safe as a file name and in the control protocol.
 fn is_word(text: &str) -> bool {
     !text.is_empty()
@@ -205,12 +380,16 @@ fn is_word(text: &str) -> bool {
 pub(crate) struct Job {
     /// What to run, already filtered.
     pub(crate) suite: Suite,
-    /// Whose drivers.
+    /// Whose drivers, where suite and scenario leave it open.
     pub(crate) stack: Stack,
+    /// Whether what takes long is run, too.
+    pub(crate) full: bool,
     /// Whether `kernel` is the debug kernel.
     pub(crate) debug: bool,
-    /// Root of the tree with QEMU; `/` inside L1.
-    pub(crate) qemu_root: PathBuf,
+    /// Root of the tree with QEMU and the other programs; `/` inside L1.
+    pub(crate) root: PathBuf,
+    /// Directory with the binaries hvhost and hvctl, when a scenario needs them.
+    pub(crate) hvhost: Option<PathBuf>,
     /// Kernel of the guests.
     pub(crate) kernel: PathBuf,
     /// Initial RAM disk parts by name.
@@ -234,57 +413,84 @@ impl Job {
         Duration::from_secs(seconds).mul_f64(scale)
     }
 
-    /// Why a case is not run at all with this stack.
+    /// Whose drivers a scenario's guest uses.
+    pub(crate) fn stack_of(&self, scenario: &Scenario) -> Stack {
+        scenario.stack.or(self.suite.stack).unwrap_or(self.stack)
+    }
+
+    /// Why a case is not run at all in this run.
     pub(crate) fn skip_reason<'a>(
         &self,
         scenario: &'a Scenario,
         case: &'a Case,
     ) -> Option<&'a str> {
         let debug = scenario.debug_skip.as_deref().filter(|_| self.debug);
-        match self.stack {
-            Stack::Rust => debug,
+        let long = (scenario.long || case.long) && !self.full;
+        let long = long.then_some("it takes long: make check-full");
+        match self.stack_of(scenario) {
+            Stack::Rust => debug.or(long),
             Stack::C => case
                 .rust_only
                 .as_deref()
                 .or(scenario.rust_only.as_deref())
-                .or(debug),
+                .or(debug)
+                .or(long),
         }
     }
 
-    /// The image parts of a scenario, in the order the kernel unpacks them.
+    /// The image parts of a scenario's RAM disk, in the order the kernel unpacks them.
     ///
     /// # Errors
     ///
     /// When one wasn't given on the command line.
     pub(crate) fn image_parts(&self, scenario: &Scenario) -> Result<Vec<&Path>> {
-        std::iter::once("base")
-            .chain(scenario.images.iter().map(String::as_str))
-            .map(|name| {
-                self.images
-                    .get(name)
-                    .map(PathBuf::as_path)
-                    .with_context(|| format!("scenario `{}` needs image `{name}`", scenario.name))
-            })
+        scenario
+            .parts()
+            .map(|name| self.image(scenario, name))
             .collect()
     }
 
-    /// Gives scenarios the memory that they need in this kernel.
-    pub(crate) fn fit_memory(&mut self) {
-        for scenario in self.suite.scenarios.iter_mut().filter(|_| self.debug) {
-            scenario.memory = scenario.debug_memory.unwrap_or(scenario.memory);
-        }
-    }
-
-    /// Checks that every scenario's images are there.
+    /// One image part.
     ///
     /// # Errors
     ///
-    /// As [`Self::image_parts`].
+    /// When it wasn't given on the command line.
+    pub(crate) fn image(&self, scenario: &Scenario, name: &str) -> Result<&Path> {
+        self.images
+            .get(name)
+            .map(PathBuf::as_path)
+            .with_context(|| format!("scenario `{}` needs image `{name}`", scenario.name))
+    }
+
+    /// Gives scenarios the memory and the timers that they need in this kernel.
+    pub(crate) fn fit_kernel(&mut self) {
+        for scenario in self.suite.scenarios.iter_mut().filter(|_| self.debug) {
+            scenario.memory = scenario.debug_memory.unwrap_or(scenario.memory);
+            scenario.timers = scenario.debug_timers.unwrap_or(scenario.timers);
+        }
+    }
+
+    /// Checks that all that the scenarios need is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::image`], or when there is no hvhost for them.
     pub(crate) fn check_images(&self) -> Result<()> {
-        self.suite
-            .scenarios
-            .iter()
-            .try_for_each(|scenario| self.image_parts(scenario).map(drop))
+        for scenario in &self.suite.scenarios {
+            for name in scenario.all_images() {
+                self.image(scenario, name)?;
+            }
+            if scenario.vmm == Vmm::Hvhost && self.hvhost.is_none() {
+                bail!("scenario `{}` needs --hvhost", scenario.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether guests have taps, which are made in a network namespace of their own.
+    pub(crate) fn needs_network(&self) -> bool {
+        let mut scenarios = self.suite.scenarios.iter();
+        scenarios.any(|scenario| !scenario.taps.is_empty())
     }
 
     /// An upper bound of the time the whole job can take: each case may cost a boot of its own.
@@ -344,6 +550,10 @@ mod tests {
             (r#""name": "y""#, r#""name": "x""#),
             (r#""cpus": 4"#, r#""cpus": 0"#),
             (r#""cpus": 4"#, r#""cpsu": 4"#),
+            (r#""cpus": 4"#, r#""nics": ["peer"]"#),
+            (r#""cpus": 4"#, r#""files": [{"name": "../x", "mib": 1}]"#),
+            (r#""cpus": 4"#, r#""files": [{"name": "x"}]"#),
+            (r#""cpus": 4"#, r#""vmm": "hvhost", "qemu": ["-S"]"#),
         ] {
             assert!(suite(&TWO.replace(from, to)).is_err(), "{to}");
         }

@@ -1,43 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Starts QEMU of a given tree and makes sure that it ends.
+//! QEMU of a given tree, and a guest's QEMU command.
 
-use std::fs::File;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::Result;
 
-/// Where Debian keeps shared libraries; the build root is always amd64.
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+use crate::guest;
+use crate::plan::{Job, Scenario, Timers};
+use crate::tree;
+
+/// Hyper-V's face as KVM can show it. `kvm=off` matters: a guest that sees KVM's own leaves
+/// takes KVM and ignores Hyper-V. Without hv-time every clock read is an exit.
+const HYPERV_CPU: &str = "host,kvm=off,hv-relaxed,hv-vpindex,hv-synic,hv-time,hv-stimer,\
+                          hv-runtime,hv-vapic";
+/// The same processor on bare KVM.
+const BARE_CPU: &str = "host";
 /// Firmware directories QEMU would find by itself if the tree were the root.
 const FIRMWARE: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
 
-/// The command that runs the tree's own QEMU, without chroot and without privileges: through
-/// the tree's own dynamic loader, unless the tree is the root already.
+/// The command that runs the tree's own QEMU.
 ///
 /// # Errors
 ///
 /// When the tree has no QEMU.
 pub(crate) fn command(root: &Path) -> Result<Command> {
-    let program = root.join("usr/bin/qemu-system-x86_64");
-    if !program.is_file() {
-        bail!("there is no {}", program.display());
-    }
-    let mut command = if root == Path::new("/") {
-        Command::new(program)
-    } else {
-        let mut command = Command::new(root.join("lib64/ld-linux-x86-64.so.2"));
-        command
-            .arg("--library-path")
-            .arg(root.join(LIBRARIES))
-            .arg(program)
-            // Loadable parts of QEMU are looked for below the build root, too.
-            .env("QEMU_MODULE_DIR", root.join(LIBRARIES).join("qemu"));
-        command
-    };
+    let mut command = tree::command(root, "usr/bin/qemu-system-x86_64")?;
+    // Loadable parts of QEMU are looked for below the build root, too.
+    command.env("QEMU_MODULE_DIR", root.join(tree::LIBRARIES).join("qemu"));
     for directory in FIRMWARE {
         command.arg("-L").arg(root.join(directory));
     }
@@ -47,94 +37,38 @@ pub(crate) fn command(root: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// A running QEMU; dropping it kills it.
-pub(crate) struct Qemu {
-    child: Child,
-    stderr: PathBuf,
-}
-
-impl Qemu {
-    /// Starts `command`; what it says goes to the file `stderr`.
-    ///
-    /// The calling thread has to outlive the process: exit-with-parent means the thread.
-    ///
-    /// # Errors
-    ///
-    /// When it can't be started.
-    pub(crate) fn start(mut command: Command, stderr: PathBuf) -> Result<Self> {
-        // A group of its own: Ctrl-C at the terminal is for this program, which then ends QEMU.
-        command.process_group(0);
-        Self::start_in_foreground(command, stderr)
+/// The QEMU command of a guest, without its serial lines.
+///
+/// # Errors
+///
+/// When there is no QEMU or no image.
+pub(crate) fn guest_command(job: &Job, scenario: &Scenario, work: &Path) -> Result<Command> {
+    let mut command = command(&job.root)?;
+    let cpu = match (scenario.hyperv, scenario.timers) {
+        (false, _) => BARE_CPU.to_owned(),
+        (true, Timers::Message) => HYPERV_CPU.to_owned(),
+        (true, Timers::Direct) => format!("{HYPERV_CPU},hv-stimer-direct"),
+    };
+    let memory = match scenario.max_memory {
+        Some(most) => format!("{}M,slots=4,maxmem={most}M", scenario.memory),
+        None => format!("{}M", scenario.memory),
+    };
+    // disable_s4: hv-balloon won't balloon where ACPI offers hibernation.
+    command
+        .args(["-accel", "kvm", "-cpu", &cpu])
+        .args(["-M", "q35,sata=off,smbus=off,vmport=off"])
+        .args(["-global", "ICH9-LPC.disable_s4=1"])
+        .args(["-smp", &scenario.cpus.to_string()])
+        .args(["-m", &memory])
+        .arg("-kernel")
+        .arg(&job.kernel)
+        .arg("-initrd")
+        .arg(guest::initrd(job, scenario, work)?)
+        .args(["-append", &guest::command_line(job, scenario)]);
+    command.args(&scenario.qemu);
+    for device in &scenario.devices {
+        command.args(["-device", device]);
     }
-
-    /// As [`Self::start`], but it may read from the terminal.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::start`].
-    pub(crate) fn start_in_foreground(mut command: Command, stderr: PathBuf) -> Result<Self> {
-        let errors =
-            File::create(&stderr).with_context(|| format!("cannot make {}", stderr.display()))?;
-        let child = command
-            .stderr(errors)
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))?;
-        Ok(Self { child, stderr })
-    }
-
-    /// Its standard output, if it was piped and not yet taken.
-    pub(crate) fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
-        self.child.stdout.take()
-    }
-
-    /// Whether it ended.
-    ///
-    /// # Errors
-    ///
-    /// When the system can't say.
-    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().context("wait for QEMU")
-    }
-
-    /// Waits for its end, at most for `limit`; None when it still runs.
-    ///
-    /// # Errors
-    ///
-    /// When the system can't say or the user asked to stop.
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
-        let end = Instant::now() + limit;
-        loop {
-            if let Some(status) = self.ended()? {
-                return Ok(Some(status));
-            }
-            if Instant::now() >= end {
-                return Ok(None);
-            }
-            crate::stop::check()?;
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Ends it now.
-    pub(crate) fn kill(&mut self) {
-        // Both fail only when it is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// What it said.
-    pub(crate) fn complaints(&self) -> String {
-        std::fs::read_to_string(&self.stderr).unwrap_or_default()
-    }
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Standard streams that nobody reads.
-pub(crate) fn silent(command: &mut Command) {
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.current_dir(work);
+    Ok(command)
 }

@@ -8,32 +8,41 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 
-use crate::guest;
-use crate::plan::Job;
-use crate::qemu::Qemu;
+use crate::guest::{self, Surroundings};
+use crate::plan::{Job, Scenario, Vmm};
+use crate::process::Process;
 
 /// How often the end of the guest is looked for.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The guest's QEMU with its console on standard input and output.
-fn command(job: &Job, work: &Path) -> Result<Command> {
-    let Some(scenario) = job.suite.scenarios.first() else {
-        bail!("the shell's suite has no scenario");
+/// The one guest of the shell's suite.
+fn scenario(job: &Job) -> Result<&Scenario> {
+    match job.suite.scenarios.first() {
+        Some(scenario) => Ok(scenario),
+        None => bail!("the shell's suite has no scenario"),
+    }
+}
+
+/// The guest's VMM with its console on standard input and output.
+fn command(job: &Job, around: &Surroundings) -> Result<Command> {
+    let scenario = scenario(job)?;
+    let mut command = guest::base_command(job, scenario, around.work())?;
+    match scenario.vmm {
+        // signal=off: Ctrl-C belongs to the guest's shell.
+        Vmm::Qemu => command
+            .args(["-chardev", "stdio,id=console,signal=off"])
+            .args(["-serial", "chardev:console"])
+            .arg("-no-reboot"),
+        Vmm::Hvhost => command.args(["--console", "stdio"]),
     };
-    let mut command = guest::base_command(job, scenario, work)?;
-    // signal=off: Ctrl-C belongs to the guest's shell.
-    command
-        .args(["-chardev", "stdio,id=console,signal=off"])
-        .args(["-serial", "chardev:console"])
-        .arg("-no-reboot");
     Ok(command)
 }
 
-fn wait(mut qemu: Qemu) -> Result<()> {
+fn wait(mut vmm: Process) -> Result<()> {
     loop {
-        if let Some(status) = qemu.wait(TICK)? {
+        if let Some(status) = vmm.wait(TICK)? {
             if !status.success() {
-                bail!("QEMU ended with {status}: {}", qemu.complaints().trim());
+                bail!("the VMM ended with {status}: {}", vmm.complaints().trim());
             }
             return Ok(());
         }
@@ -81,11 +90,11 @@ impl Drop for Terminal {
 ///
 /// When the guest can't be started or ended badly.
 pub(crate) fn run_on_terminal(job: &Job, work: &Path) -> Result<()> {
-    let mut command = command(job, work)?;
+    let around = Surroundings::make(job, scenario(job)?, work)?;
+    let mut command = command(job, &around)?;
     command.stdin(Stdio::inherit()).stdout(Stdio::inherit());
     let _terminal = Terminal::raw();
-    let qemu = Qemu::start_in_foreground(command, work.join("qemu.log"))?;
-    wait(qemu)
+    wait(Process::start_in_foreground(command, work.join("vmm.log"))?)
 }
 
 /// Runs the guest on the port of L1 that leads to the terminal outside.
@@ -94,7 +103,8 @@ pub(crate) fn run_on_terminal(job: &Job, work: &Path) -> Result<()> {
 ///
 /// As [`run_on_terminal`], or when there is no port.
 pub(crate) fn run_on_port(job: &Job, work: &Path, port: &Path) -> Result<()> {
-    let mut command = command(job, work)?;
+    let around = Surroundings::make(job, scenario(job)?, work)?;
+    let mut command = command(job, &around)?;
     let open = || {
         File::options()
             .read(true)
@@ -105,5 +115,5 @@ pub(crate) fn run_on_port(job: &Job, work: &Path, port: &Path) -> Result<()> {
     let file = open()?;
     let twin = file.try_clone().context("port")?;
     command.stdin(file).stdout(twin);
-    wait(Qemu::start(command, work.join("qemu.log"))?)
+    wait(Process::start(command, work.join("vmm.log"))?)
 }

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::control::{self, Line, Request};
+use crate::control::{self, Line, Request, Server, Surface};
 use crate::emulator;
 use crate::event::{Event, Outcome, Sink};
-use crate::guest::{Guest, Happening, LOGS};
-use crate::plan::{Case, Job, Scenario};
+use crate::guest::{self, Guest, Happening, Surroundings};
+use crate::hvhost::{self, Ending};
+use crate::plan::{Case, Job, Scenario, Vmm};
 use crate::stop;
 
 /// Seconds from a guest's start to the first word of its init, noise included.
@@ -50,7 +51,7 @@ fn run_scenario(job: &Job, scenario: &Scenario, work: &Path, sink: &dyn Sink) ->
                 report(
                     sink,
                     scenario,
-                    case,
+                    &case.name,
                     Outcome::Skip(reason.to_owned()),
                     Duration::ZERO,
                 )?;
@@ -81,7 +82,7 @@ fn run_scenario(job: &Job, scenario: &Scenario, work: &Path, sink: &dyn Sink) ->
                 report(
                     sink,
                     scenario,
-                    case,
+                    &case.name,
                     Outcome::Fail(reason.clone()),
                     Duration::ZERO,
                 )?;
@@ -96,7 +97,13 @@ fn run_scenario(job: &Job, scenario: &Scenario, work: &Path, sink: &dyn Sink) ->
         } else if todo.len() == before {
             for case in todo.drain(..) {
                 let reason = "lab: the guest ended before its first case".to_owned();
-                report(sink, scenario, case, Outcome::Fail(reason), Duration::ZERO)?;
+                report(
+                    sink,
+                    scenario,
+                    &case.name,
+                    Outcome::Fail(reason),
+                    Duration::ZERO,
+                )?;
             }
         }
     }
@@ -106,13 +113,13 @@ fn run_scenario(job: &Job, scenario: &Scenario, work: &Path, sink: &dyn Sink) ->
 fn report(
     sink: &dyn Sink,
     scenario: &Scenario,
-    case: &Case,
+    case: &str,
     outcome: Outcome,
     took: Duration,
 ) -> Result<()> {
     sink.send(Event::Result {
         scenario: scenario.name.clone(),
-        case: case.name.clone(),
+        case: case.to_owned(),
         outcome,
         seconds: took.as_secs_f64(),
     })
@@ -124,8 +131,8 @@ fn keep_logs(scenario: &Scenario, boot: u32, files: &Path, sink: &dyn Sink) -> R
         0 => scenario.name.clone(),
         again => format!("{}-{}", scenario.name, again + 1),
     };
-    for name in LOGS {
-        let bytes = fs::read(files.join(name)).unwrap_or_default();
+    for (name, path) in guest::logs(files) {
+        let bytes = fs::read(path).unwrap_or_default();
         if !bytes.is_empty() {
             sink.send(Event::Log {
                 name: format!("{directory}/{name}"),
@@ -151,8 +158,32 @@ enum Phase {
 /// A case under way.
 struct Running {
     since: Instant,
-    /// Where to go on after the boot the guest announced.
-    stage: Option<String>,
+    /// What the guest announced.
+    ahead: Ahead,
+}
+
+/// What a case said will happen to its machine.
+#[derive(PartialEq, Eq)]
+enum Ahead {
+    /// Nothing.
+    Nothing,
+    /// It boots again and goes on at this stage.
+    Boot { stage: String, after: Ending },
+    /// It ends, and that is what the case is about.
+    End(Ending),
+}
+
+impl Ahead {
+    fn is_boot(&self) -> bool {
+        matches!(self, Self::Boot { .. })
+    }
+}
+
+/// A case that passed, whose result waits for the end of the guest: a host that fails while it
+/// puts the guest away must not go unseen.
+struct Last {
+    name: String,
+    took: Duration,
 }
 
 /// One boot of a guest, led through cases.
@@ -163,8 +194,11 @@ struct Boot<'a, 'b> {
     repeated: &'b mut Vec<String>,
     end: End,
     sink: &'b dyn Sink,
-    work: &'b Path,
+    around: Surroundings,
     guest: Guest,
+    servers: Vec<Server>,
+    boot_seconds: f64,
+    last: Option<Last>,
     phase: Phase,
     deadline: Instant,
 }
@@ -177,7 +211,7 @@ enum Go {
 }
 
 /// How a boot came to its end.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     /// The cases it began are off the list.
     Done,
@@ -199,7 +233,8 @@ fn run_boot<'a>(
         scenario: scenario.name.clone(),
         shape: format!("{} CPU, {} MiB", scenario.cpus, scenario.memory),
     })?;
-    let guest = Guest::start(job, scenario, work)?;
+    let around = Surroundings::make(job, scenario, work)?;
+    let guest = Guest::start(job, scenario, &around)?;
     let deadline = Instant::now() + job.seconds(BOOT_TIMEOUT);
     let mut boot = Boot {
         job,
@@ -208,14 +243,28 @@ fn run_boot<'a>(
         repeated,
         end: End::Done,
         sink,
-        work,
+        around,
         guest,
+        servers: Vec::new(),
+        boot_seconds: 0.0,
+        last: None,
         phase: Phase::Booting,
         deadline,
     };
-    while boot.step()? == Go::On {}
-    boot.guest.qemu.kill();
-    Ok(boot.end)
+    let end = loop {
+        match boot.step() {
+            Ok(Go::On) => {}
+            Ok(Go::End) => break Ok(boot.end),
+            Err(error) => break Err(error),
+        }
+    };
+    // None of them outlives the guest, and the next one's find their ports free.
+    boot.servers.clear();
+    boot.guest.vmm.kill();
+    boot.report_last(Outcome::Fail(
+        "lab: the guest's end was not seen".to_owned(),
+    ))?;
+    end
 }
 
 impl Boot<'_, '_> {
@@ -224,13 +273,13 @@ impl Boot<'_, '_> {
         stop::check()?;
         match self.guest.happenings.recv_timeout(TICK) {
             Ok(Happening::Line(line)) => self.line(&line),
-            Ok(Happening::Qmp(event)) => self.qmp_event(&event),
+            Ok(Happening::Event(event)) => self.vmm_event(&event),
             Err(RecvTimeoutError::Disconnected) => {
-                let _ = self.guest.qemu.wait(self.job.seconds(10))?;
+                let _ = self.guest.vmm.wait(self.job.seconds(10))?;
                 self.ended()
             }
             Err(RecvTimeoutError::Timeout) => {
-                if self.guest.qemu.ended()?.is_some() {
+                if self.guest.vmm.ended()?.is_some() {
                     return self.ended();
                 }
                 if Instant::now() >= self.deadline {
@@ -265,10 +314,24 @@ impl Boot<'_, '_> {
             return Ok(());
         }
         if let Some(case) = self.todo.pop_front() {
-            report(self.sink, self.scenario, case, outcome, took)?;
+            let wait = self.scenario.vmm == Vmm::Hvhost && outcome == Outcome::Pass;
+            if wait && self.todo.is_empty() {
+                let name = case.name.clone();
+                self.last = Some(Last { name, took });
+            } else {
+                report(self.sink, self.scenario, &case.name, outcome, took)?;
+            }
         }
         self.after(BETWEEN_TIMEOUT);
         Ok(())
+    }
+
+    /// Reports the case whose result waited for the end of the guest, if one does.
+    fn report_last(&mut self, outcome: Outcome) -> Result<()> {
+        match self.last.take() {
+            Some(last) => report(self.sink, self.scenario, &last.name, outcome, last.took),
+            None => Ok(()),
+        }
     }
 
     /// Whether the case that failed is to be repeated, because the emulated machine did what no
@@ -296,22 +359,63 @@ impl Boot<'_, '_> {
         for line in self.guest.console_tail(TAIL) {
             self.note(&format!("console: {line}"))?;
         }
-        let words = self.guest.qemu.complaints();
+        let words = self.guest.vmm.complaints();
         for line in words.lines().filter(|line| !line.contains(": warning: ")) {
-            self.note(&format!("qemu: {line}"))?;
+            self.note(&format!("vmm: {line}"))?;
         }
         match self.phase {
             Phase::Case(_) => self.finish(Outcome::Fail(why.to_owned()))?,
+            _ if self.last.is_some() => {
+                let why = format!("its asserts held, but afterwards {why}");
+                self.report_last(Outcome::Fail(why))?;
+            }
             _ => self.note(why)?,
         }
         Ok(Go::End)
     }
 
+    /// The VMM ended. QEMU doesn't say why; hvhost's exit status does.
     fn ended(&mut self) -> Result<Go> {
-        match self.phase {
-            Phase::Ending => Ok(Go::End),
-            _ => self.fail("the guest ended by itself"),
+        let status = self.guest.vmm.ended()?;
+        let Some(status) = status.filter(|_| self.scenario.vmm == Vmm::Hvhost) else {
+            return match self.phase {
+                Phase::Ending => Ok(Go::End),
+                _ => self.fail("the guest ended by itself"),
+            };
+        };
+        let ending = Ending::of(status);
+        let text = hvhost::describe(status);
+        self.guest.note_control('!', &text);
+        match &self.phase {
+            Phase::Ending if ending == Some(Ending::PowerOff) => {
+                self.report_last(Outcome::Pass)?;
+                Ok(Go::End)
+            }
+            Phase::Case(running) => match &running.ahead {
+                Ahead::Boot { after, .. } if ending == Some(*after) => self.boot_again(),
+                Ahead::End(expected) if ending == Some(*expected) => {
+                    self.finish(Outcome::Pass)?;
+                    // This end has been seen.
+                    self.report_last(Outcome::Pass)?;
+                    Ok(Go::End)
+                }
+                Ahead::Boot { after: wanted, .. } | Ahead::End(wanted) => {
+                    let why = format!("the guest's end was {text}, not {wanted}");
+                    self.fail(&why)
+                }
+                Ahead::Nothing => self.fail(&format!("the guest ended by itself: {text}")),
+            },
+            Phase::Booting | Phase::Idle | Phase::Ending => {
+                self.fail(&format!("the guest's end was {text}"))
+            }
         }
+    }
+
+    /// The guest announced that it boots again, and its VMM ended for it: starts the next one with
+    /// the same disks.
+    fn boot_again(&mut self) -> Result<Go> {
+        self.guest = Guest::start(self.job, self.scenario, &self.around)?;
+        Ok(Go::On)
     }
 
     fn late(&mut self) -> Result<Go> {
@@ -328,10 +432,10 @@ impl Boot<'_, '_> {
         }
     }
 
-    fn qmp_event(&mut self, event: &str) -> Result<Go> {
+    fn vmm_event(&mut self, event: &str) -> Result<Go> {
         self.guest.note_control('!', event);
         let expected = match &self.phase {
-            Phase::Case(running) => running.stage.is_some(),
+            Phase::Case(running) => running.ahead != Ahead::Nothing,
             Phase::Ending => true,
             Phase::Booting | Phase::Idle => false,
         };
@@ -368,16 +472,17 @@ impl Boot<'_, '_> {
     fn hello(&mut self, release: &str) -> Result<Go> {
         match &self.phase {
             Phase::Booting => {
+                self.boot_seconds = self.guest.started.elapsed().as_secs_f64();
                 self.sink.send(Event::Up {
                     scenario: self.scenario.name.clone(),
                     release: release.to_owned(),
-                    seconds: self.guest.started.elapsed().as_secs_f64(),
+                    seconds: self.boot_seconds,
                 })?;
                 self.phase = Phase::Idle;
                 self.after(BETWEEN_TIMEOUT);
                 Ok(Go::On)
             }
-            Phase::Case(running) if running.stage.is_some() => Ok(Go::On),
+            Phase::Case(running) if running.ahead.is_boot() => Ok(Go::On),
             Phase::Case(_) | Phase::Idle | Phase::Ending => {
                 self.fail("the guest booted again, unasked")
             }
@@ -386,7 +491,8 @@ impl Boot<'_, '_> {
 
     fn next(&mut self) -> Result<Go> {
         if let Phase::Case(running) = &mut self.phase {
-            let Some(stage) = running.stage.take() else {
+            let ahead = std::mem::replace(&mut running.ahead, Ahead::Nothing);
+            let Ahead::Boot { stage, .. } = ahead else {
                 return self.fail("the guest ended a case without a result");
             };
             let name = self.todo.front().map_or("", |case| case.name.as_str());
@@ -402,7 +508,7 @@ impl Boot<'_, '_> {
         self.guest.say(&format!("run {}", case.name))?;
         self.phase = Phase::Case(Running {
             since: Instant::now(),
-            stage: None,
+            ahead: Ahead::Nothing,
         });
         let limit = case.timeout;
         self.after(limit);
@@ -410,20 +516,35 @@ impl Boot<'_, '_> {
     }
 
     fn host(&mut self, command: &str) -> Result<Go> {
-        let answer = control::host(command, &mut self.guest.qmp, self.work, self.job);
+        let answer = control::host(
+            command,
+            &mut Surface {
+                host: &mut self.guest.host,
+                work: self.around.work(),
+                job: self.job,
+                servers: &mut self.servers,
+                boot_seconds: self.boot_seconds,
+            },
+        );
         let reply = match answer {
             Ok(Request::Answer(text)) if text.is_empty() => "ok".to_owned(),
             Ok(Request::Answer(text)) => format!("ok {text}"),
-            Ok(Request::Expect(stage)) => match &mut self.phase {
-                Phase::Case(running) => {
-                    running.stage = Some(stage);
-                    "ok".to_owned()
-                }
-                _ => "err no case is under way".to_owned(),
-            },
+            Ok(Request::Expect(stage, after)) => self.announce(Ahead::Boot { stage, after }),
+            Ok(Request::End(ending)) => self.announce(Ahead::End(ending)),
             Err(error) => format!("err {}", format!("{error:#}").replace(['\r', '\n'], " ")),
         };
         self.guest.say(&reply)?;
         Ok(Go::On)
+    }
+
+    /// Remembers what the case under way says will happen; the answer to it.
+    fn announce(&mut self, ahead: Ahead) -> String {
+        match &mut self.phase {
+            Phase::Case(running) => {
+                running.ahead = ahead;
+                "ok".to_owned()
+            }
+            _ => "err no case is under way".to_owned(),
+        }
     }
 }

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# shellcheck shell=busybox disable=SC2034,SC2154
+# TCP both ways, with every offload on and with each off: as fast as it goes, and unharmed.
+
+load_net
+nic_up "$NIC" 192.168.77.2/24
+wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+serve_iperf 5201
+ask serve-echo 5300
+head -c 3000000 /dev/urandom >/tmp/data
+
+# A stream there and back is the same afterwards.
+unharmed() {
+	nc 192.168.77.1 5300 </tmp/data >/tmp/back || wrong "$1: the connection broke"
+	cmp /tmp/data /tmp/back || wrong "$1: what came back differs"
+}
+
+# try WHAT: both ways.
+try() {
+	local to
+	iperf 192.168.77.1 -t 2
+	to=$MBITS
+	iperf 192.168.77.1 -t 2 -R
+	note "$1: $to Mbit/s to the host, $MBITS from it"
+	more "$1: Mbit/s to the host" "$to" 0
+	more "$1: Mbit/s from the host" "$MBITS" 0
+	unharmed "$1"
+}
+
+try "all offloads on"
+for off in "tso off" "tx off" "rx off" "lro off" "tx off rx off tso off gso off gro off"; do
+	# shellcheck disable=SC2086 # words
+	ethtool -K "$NIC" $off >/tmp/out 2>&1 || { note "ethtool -K $off: $(cat /tmp/out)" && continue; }
+	try "$off"
+	ethtool -K "$NIC" tx on rx on tso on gso on gro on >/dev/null 2>&1
+	ethtool -K "$NIC" lro on >/dev/null 2>&1
+done

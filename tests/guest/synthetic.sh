@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# shellcheck shell=busybox disable=SC2034
+#
+# What cases about synthetic disks, NICs and services are written with. Sourced after lib.sh.
+
+# Drivers by kind.
+STORVSC=storvsc
+NETVSC=netvsc
+if [ "$STACK" = c ]; then
+	STORVSC=hv_storvsc
+	NETVSC=hv_netvsc
+fi
+
+# load MODULE...: modprobe that fails the case.
+load() {
+	local module
+	for module in "$@"; do
+		ERROR=$(modprobe "$module" 2>&1) || fail "modprobe $module: $ERROR"
+	done
+}
+
+# unload MODULE...: rmmod that fails the case.
+unload() {
+	local module
+	for module in "$@"; do
+		ERROR=$(rmmod "$module" 2>&1) || fail "rmmod $module: $ERROR"
+	done
+}
+
+# must CMD...: fails the case, with what it said, when CMD fails.
+must() { OUTPUT=$("$@" 2>&1) || fail "$*: $(echo "$OUTPUT" | tail -n 3 | tr '\n' ' ')"; }
+
+# ask COMMAND...: `host` that fails the case.
+ask() { host "$@" || fail "host $1: $ANSWER"; }
+
+# vmbus_version: what the connect line of the driver says, MAJOR.MINOR.
+vmbus_version() {
+	if [ "$STACK" = c ]; then
+		dmesg_ever 'hv_vmbus: Vmbus version:' && echo "${LINE##*:}"
+	else
+		value "$DEBUG/vmbus/connection" version
+	fi
+}
+
+# service_is_bound CLASS: a driver has the device of this class.
+service_is_bound() {
+	local dir
+	for dir in "$BUS"/devices/*; do
+		if [ "$(cat "$dir/class_id" 2>/dev/null)" = "{$1}" ] && is_bound "$dir"; then return 0; fi
+	done
+	return 1
+}
+
+process_is_gone() { [ ! -d "/proc/$1" ]; }
+
+#### Disks
+
+# load_disks: the SCSI driver and the disk driver.
+load_disks() { load "$STORVSC" sd_mod; }
+
+# scsi_dir LUN [HOST_INDEX]: directory of the SCSI device with that number, on the first (or
+# another) synthetic controller; fails when there is none.
+scsi_dir() {
+	local dir lun=$1 nth=${2:-0} host
+	host=$(scsi_hosts | sed -n "$((nth + 1))p")
+	for dir in /sys/bus/scsi/devices/"${host#host}":*:*:"$lun"; do
+		[ -d "$dir" ] || continue
+		echo "$dir"
+		return 0
+	done
+	return 1
+}
+
+# scsi_hosts: the synthetic controllers that have a driver, in the host's order.
+scsi_hosts() {
+	local dir
+	for dir in /sys/class/scsi_host/host*; do
+		[ "$(cat "$dir/proc_name" 2>/dev/null)" = "$STORVSC" ] && basename "$dir"
+	done | sort -V
+}
+
+# disk LUN: the disk's device node; fails when there is none.
+disk() {
+	local dir name
+	dir=$(scsi_dir "$@") || return 1
+	name=$(ls "$dir/block" 2>/dev/null) || return 1
+	[ -n "$name" ] && [ -b "/dev/$name" ] && echo "/dev/$name"
+}
+
+has_disk() { disk "$@" >/dev/null; }
+lacks_disk() { ! scsi_dir "$@" >/dev/null; }
+
+# need_disk LUN: waits for it; its device node is left in DISK.
+need_disk() {
+	wait_for 30 has_disk "$@" || fail "there is no disk with LUN $1"
+	DISK=$(disk "$@")
+}
+
+# disk_bytes DISK
+disk_bytes() { echo $(($(cat "/sys/block/${1#/dev/}/size") * 512)); }
+disk_has_bytes() { [ "$(disk_bytes "$1")" = "$2" ]; }
+
+# fio_job NAME OPTION...: one fio run that must succeed; what it prints is left in FIO.
+fio_job() {
+	local name=$1
+	shift
+	FIO=$(cd /tmp && fio --name="$name" --output-format=terse --terse-version=3 "$@" 2>&1) ||
+		fail "fio $name: $(echo "$FIO" | grep -v ';' | head -n 5 | tr '\n' ' ')"
+	FIO=$(echo "$FIO" | grep '^3;fio' | tail -n 1)
+	[ -n "$FIO" ] || fail "fio $name reported nothing"
+	# Field 5 is the error of the job.
+	[ "$(fio_field 5)" = 0 ] || fail "fio $name: error $(fio_field 5)"
+}
+
+# fio_field N: of the terse report (version 3): 8 read IOPS, 7 read KiB/s, 49 and 48 written.
+fio_field() { echo "$FIO" | cut -d ';' -f "$1"; }
+
+#### NICs
+
+# load_net: the NIC's driver, and the interfaces of all NICs.
+load_net() {
+	load "$NETVSC"
+	wait_for 30 nic_is_there || fail "no interface appeared"
+	NIC=$(nic)
+}
+
+# nic [N]: name of the N-th synthetic interface, from 0.
+nic() {
+	local dir
+	for dir in /sys/class/net/*; do
+		[ "$(driver_of "$dir/device" 2>/dev/null)" = "$NETVSC" ] && basename "$dir"
+	done | sort -V | sed -n "$((${1:-0} + 1))p"
+}
+
+nic_is_there() { [ -n "$(nic "$@")" ]; }
+
+# nic_up NIC ADDRESS/PREFIX: with this address only.
+nic_up() {
+	must ip addr flush dev "$1"
+	must ip addr add "$2" dev "$1"
+	must ip link set "$1" up
+	wait_for 20 has_carrier "$1" || fail "$1 has no carrier"
+}
+
+has_carrier() { [ "$(cat "/sys/class/net/$1/carrier" 2>/dev/null)" = 1 ]; }
+no_carrier() { ! has_carrier "$1"; }
+
+# pings OPTION...: one answer is enough.
+pings() { ping -q -c 1 -W 2 "$@" >/dev/null 2>&1; }
+
+# nic_stat NIC NAME: a counter of ethtool -S.
+nic_stat() { ethtool -S "$1" | awk -v name="$2:" '$1 == name { print $2 }'; }
+
+# serve_iperf PORT...: servers on the host.
+serve_iperf() {
+	local port
+	for port in "$@"; do ask serve iperf3 -s -p "$port"; done
+}
+
+# iperf ADDRESS OPTION...: the Mbit/s that arrived are left in MBITS.
+iperf() {
+	local out tries=3
+	# The server may be a moment late, or busy with the end of the last run.
+	until out=$(iperf3 -f m -c "$@" 2>&1); do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || fail "iperf3 $*: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
+		sleep 1
+	done
+	MBITS=$(echo "$out" | awk '/receiver/ { sum = $0 } /SUM.*receiver/ { total = $0 }
+		END { if (total) sum = total; n = split(sum, w, " ");
+			for (i = 2; i <= n; i++) if (w[i] ~ /bits\/sec/) print int(w[i - 1]) }')
+	[ -n "$MBITS" ] || fail "iperf3 $* reported nothing: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
+}
