@@ -255,11 +255,13 @@ impl Receiver {
     ) -> anyhow::Result<()> {
         pieces.clear();
         pieces.extend(self.stage.drain(..count.min(self.stage.len())));
-        // The common case: one piece, which another takes the place of.
-        if let (1, Some(piece)) = (count, self.larder.take(buffer, self.index)) {
-            self.stage.push_front(piece);
-            buffer.replace(piece, HEAD, &mut self.room)?;
-            return Ok(());
+        if count == 1 {
+            // The common case: another one takes its place.
+            if let Some(piece) = self.larder.take(buffer, self.index) {
+                self.stage.push_front(piece);
+                buffer.replace(piece, HEAD, &mut self.room)?;
+                return Ok(());
+            }
         }
         self.room.clear();
         for (number, piece) in self.stage.iter().enumerate() {
@@ -460,8 +462,11 @@ impl Receiver {
         info: ReceiveInfo,
         queue: u16,
     ) -> anyhow::Result<()> {
-        let fits = frame.len() <= plane.frame_bytes as usize && frame.len() <= buffer.room();
-        let (Some(piece), true) = (self.larder.take(buffer, self.index), fits) else {
+        if frame.len() > (plane.frame_bytes as usize).min(buffer.room()) {
+            counters.rx_refused.inc();
+            return Ok(());
+        }
+        let Some(piece) = self.larder.take(buffer, self.index) else {
             counters.no_section.inc();
             return Ok(());
         };
