@@ -51,6 +51,20 @@ service_is_bound() {
 	return 1
 }
 
+# Classes of devices.
+SCSI_CLASS=ba6163d9-04a1-4d29-b605-72e2ffb1dc7f
+NET_CLASS=f8615163-df3e-46c5-913f-f2d2f965ed0e
+
+# synthetic CLASS N: directory of the N-th device of a class, from 0, in the order in which the
+# host offered them.
+synthetic() {
+	local dir
+	dir=$(for dir in "$BUS"/devices/*; do
+		[ "$(cat "$dir/class_id" 2>/dev/null)" = "{$1}" ] && echo "$(relid_of "$dir") $dir"
+	done | sort -n | sed -n "$(($2 + 1))s/^[0-9]* //p")
+	[ -n "$dir" ] && echo "$dir"
+}
+
 process_is_gone() { [ ! -d "/proc/$1" ]; }
 
 #### Disks
@@ -58,25 +72,19 @@ process_is_gone() { [ ! -d "/proc/$1" ]; }
 # load_disks: the SCSI driver and the disk driver.
 load_disks() { load "$STORVSC" sd_mod; }
 
-# scsi_dir LUN [HOST_INDEX]: directory of the SCSI device with that number, on the first (or
-# another) synthetic controller; fails when there is none.
+# scsi_dir LUN [N]: directory of the SCSI device with that number on the N-th controller,
+# from 0; fails when there is none.
 scsi_dir() {
-	local dir lun=$1 nth=${2:-0} host
-	host=$(scsi_hosts | sed -n "$((nth + 1))p")
-	for dir in /sys/bus/scsi/devices/"${host#host}":*:*:"$lun"; do
-		[ -d "$dir" ] || continue
-		echo "$dir"
-		return 0
+	local controller host dir
+	controller=$(synthetic "$SCSI_CLASS" "${2:-0}") || return 1
+	for host in "$controller"/host*; do
+		for dir in /sys/bus/scsi/devices/"${host##*/host}":*:*:"$1"; do
+			[ -d "$dir" ] || continue
+			echo "$dir"
+			return 0
+		done
 	done
 	return 1
-}
-
-# scsi_hosts: the synthetic controllers that have a driver, in the host's order.
-scsi_hosts() {
-	local dir
-	for dir in /sys/class/scsi_host/host*; do
-		[ "$(cat "$dir/proc_name" 2>/dev/null)" = "$STORVSC" ] && basename "$dir"
-	done | sort -V
 }
 
 # disk LUN: the disk's device node; fails when there is none.
@@ -124,12 +132,11 @@ load_net() {
 	NIC=$(nic)
 }
 
-# nic [N]: name of the N-th synthetic interface, from 0.
+# nic [N]: name of the N-th NIC's interface, from 0.
 nic() {
 	local dir
-	for dir in /sys/class/net/*; do
-		[ "$(driver_of "$dir/device" 2>/dev/null)" = "$NETVSC" ] && basename "$dir"
-	done | sort -V | sed -n "$((${1:-0} + 1))p"
+	dir=$(synthetic "$NET_CLASS" "${1:-0}") || return 1
+	ls "$dir/net" 2>/dev/null
 }
 
 nic_is_there() { [ -n "$(nic "$@")" ]; }

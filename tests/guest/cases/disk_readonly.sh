@@ -8,7 +8,10 @@ same "ro" "$(cat "/sys/block/${DISK#/dev/}/ro")" 1
 before=$(md5sum <"$DISK")
 refused "a write" dd if=/dev/zero of="$DISK" bs=4k count=1 conv=fsync
 # Past the kernel's own check.
-if sg_raw -s 512 -i /dev/zero "$DISK" 2a 00 00 00 00 00 00 00 01 00 >/tmp/raw 2>&1; then
+load sg
+generic=/dev/$(basename "$(scsi_dir 2)"/scsi_generic/sg*)
+wait_for 10 test -c "$generic" || fail "there is no $generic"
+if sg_raw -s 512 -i /dev/zero "$generic" 2a 00 00 00 00 00 00 00 01 00 >/tmp/raw 2>&1; then
 	wrong "WRITE(10) was carried out"
 fi
 grep -qi 'protect' /tmp/raw || wrong "the sense data is not about write protection: $(tr '\n' ' ' </tmp/raw)"

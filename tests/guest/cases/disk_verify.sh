@@ -9,8 +9,8 @@ fio_job verify --filename="$DISK" --direct=1 --ioengine=libaio --iodepth=16 --nu
 	--verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting
 note "written $(fio_field 47) KiB, verified $(fio_field 6) KiB"
 more "KiB verified" "$(fio_field 6)" $((4 * 12 * 1024 - 1))
-# The same through every other way in: unaligned lengths of sectors, mapped and buffered.
+# The same with lengths of any number of sectors, and through the page cache.
 fio_job sectors --filename="$DISK" --direct=1 --ioengine=libaio --iodepth=8 --rw=randrw \
 	--bsrange=512-20k --blockalign=512 --size=4M --verify=md5 --verify_fatal=1
-fio_job buffered --filename="$DISK" --ioengine=mmap --rw=write --bs=4k --size=4M --offset=128M \
+fio_job buffered --filename="$DISK" --ioengine=psync --rw=write --bs=4k --size=4M --offset=128M \
 	--verify=crc32c --verify_fatal=1 --fsync_on_close=1

@@ -56,6 +56,27 @@ impl Ending {
     }
 }
 
+/// Has hvhost end with its status for failures when a thread panics that the guest can't do
+/// without. A device's thread isn't one: the bus catches its panic, and that device is dead.
+pub fn end_with_vital_threads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        usual(info);
+        if is_vital(std::thread::current().name()) {
+            std::process::exit(Ending::Failed.status().into());
+        }
+    }));
+}
+
+fn is_vital(thread: Option<&str>) -> bool {
+    thread.is_some_and(|name| {
+        ["main", "vmbus", "retry"].contains(&name)
+            || name
+                .strip_prefix("vcpu")
+                .is_some_and(|index| index.parse::<u32>().is_ok())
+    })
+}
+
 /// Starts a guest and stays until its end.
 ///
 /// # Errors
@@ -187,5 +208,34 @@ impl commands::Machine for Handle {
 
     fn stats(&self) -> Value {
         self.stats.snapshot()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_status() {
+        for (ending, status) in [
+            (Ending::PowerOff, 0),
+            (Ending::Reboot, 10),
+            (Ending::Panic, 20),
+            (Ending::Killed, 30),
+            (Ending::Failed, 70),
+        ] {
+            assert_eq!(ending.status(), status);
+        }
+    }
+
+    #[test]
+    fn a_guest_can_do_without_a_device() {
+        for name in ["main", "vcpu0", "vcpu7", "vmbus", "retry"] {
+            assert!(is_vital(Some(name)), "{name}");
+        }
+        for name in ["net0.1", "control-client", "serial", "vcpus"] {
+            assert!(!is_vital(Some(name)), "{name}");
+        }
+        assert!(!is_vital(None));
     }
 }

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
+    launch::end_with_vital_threads();
     let ending = match launch::run(&args) {
         Ok(ending) => ending,
         Err(error) => {

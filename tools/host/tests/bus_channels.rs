@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Channels: page lists, rings in both directions, sub-channels, interrupts, pauses.
+//! Channels: rings in both directions, sub-channels, interrupts, pauses.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +11,9 @@ use hvhost::device::{Device, Identity};
 use hvhost::testing::{Echo, FakeGuest, GuestConfig, OpenOptions, LIMIT, SHORT};
 use hvhost::vmbus::bus::BusConfig;
 use hvhost::vmbus::channel::{Channel, ChannelError, PacketBuffer, Wake};
-use hvhost::vmbus::gpadl::Gpadl;
 use hvhost::vmbus::handle::DeviceHandle;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use serde_json::{json, Value};
-use vmbus_wire::gpadl::{GpaRange, MAX_PFNS};
 use vmbus_wire::message::guest;
 use vmbus_wire::packet::{OutPacket, PacketType};
 use vmbus_wire::{Offer, ProtocolVersion};
@@ -185,112 +183,6 @@ fn a_guest_that_masks_is_not_interrupted() {
     channel.send(&OutPacket::in_band(2, &[b"loud"])).unwrap();
     assert!(channel.receive(LIMIT).is_some());
     channel.close();
-}
-
-#[test]
-fn page_lists_of_any_shape() {
-    let (guest, _, offer) = with_echo();
-    let relid = offer.relid;
-    for count in [1u32, 26, 27, 54, 55, 1000, MAX_PFNS as u32] {
-        let pfns = guest.alloc(count);
-        let gpadl = guest.create_gpadl(relid, &pfns).unwrap();
-        assert_eq!(
-            guest.bus().stats()["connection"]["gpadl_pages"],
-            u64::from(count)
-        );
-        guest.teardown(relid, gpadl);
-        guest.free(&pfns);
-    }
-    // Several ranges, over several messages, parts of pages among them.
-    let pfns = guest.alloc_scattered(100);
-    let ranges = [
-        GpaRange {
-            byte_offset: 0,
-            byte_count: 40 * 4096,
-            pfns: &pfns[..40],
-        },
-        GpaRange {
-            byte_offset: 4095,
-            byte_count: 2,
-            pfns: &pfns[40..42],
-        },
-        GpaRange {
-            byte_offset: 8,
-            byte_count: 58 * 4096 - 16,
-            pfns: &pfns[42..100],
-        },
-    ];
-    let gpadl = guest.create_gpadl_ranges(relid, &ranges).unwrap();
-    guest.teardown(relid, gpadl);
-    // Outside of the guest's memory: refused, and told so.
-    for pfns in [vec![1u64 << 40], vec![u64::MAX], vec![5, 6, 1 << 20]] {
-        assert!(guest.create_gpadl(relid, &pfns).is_err());
-    }
-    assert_eq!(guest.bus().stats()["connection"]["gpadls"], 0);
-}
-
-#[test]
-fn a_device_reads_what_a_page_list_holds() {
-    let (found, lists) = mpsc::channel::<(u32, Vec<u8>)>();
-    let hook = move |channel: &mut Channel, got: &hvhost::testing::Got| {
-        let id = u32::from_le_bytes(got.payload[..4].try_into()?);
-        let list = channel
-            .gpadl(id)
-            .ok_or_else(|| anyhow::anyhow!("no list {id:#x}"))?;
-        let mut all = Vec::new();
-        for range in &list.ranges {
-            let mut bytes = vec![0; range.len() as usize];
-            range.read(0, &mut bytes)?;
-            all.extend(bytes);
-        }
-        found.send((list.id, all))?;
-        Ok(true)
-    };
-    let echo = Echo::with(Echo::identity_of("reader"), Some(Box::new(hook)));
-    let (guest, offer) = with(echo, GuestConfig::default());
-    let mut channel = guest.open(&offer);
-    let pfns = guest.alloc_scattered(60);
-    let data: Vec<u8> = (0..60 * 4096u32).map(|n| (n / 7) as u8).collect();
-    guest.pages(&pfns).write(0, &data).unwrap();
-    let gpadl = guest.create_gpadl(offer.relid, &pfns).unwrap();
-    channel.transact(1, &[&gpadl.to_le_bytes()], |_| ());
-    let (id, seen) = lists.recv_timeout(LIMIT).unwrap();
-    assert_eq!(id, gpadl);
-    assert!(seen == data);
-    guest.teardown(offer.relid, gpadl);
-    channel.close();
-}
-
-#[test]
-fn a_list_is_torn_down_when_its_device_lets_go_of_it() {
-    let held: Arc<Mutex<Option<Arc<Gpadl>>>> = Arc::default();
-    let keeper = held.clone();
-    let hook = move |channel: &mut Channel, got: &hvhost::testing::Got| {
-        let id = u32::from_le_bytes(got.payload[..4].try_into()?);
-        *keeper.lock().unwrap() = channel.gpadl(id);
-        Ok(true)
-    };
-    let echo = Echo::with(Echo::identity_of("keeper"), Some(Box::new(hook)));
-    let (guest, offer) = with(echo, GuestConfig::default());
-    let mut channel = guest.open(&offer);
-    let relid = offer.relid;
-    // Nobody has it: at once, though the channel is open.
-    let gpadl = guest.create_gpadl(relid, &guest.alloc(3)).unwrap();
-    guest.teardown(relid, gpadl);
-    // The device has it and gives it back (0 is no list).
-    let gpadl = guest.create_gpadl(relid, &guest.alloc(3)).unwrap();
-    channel.transact(1, &[&gpadl.to_le_bytes()], |_| ());
-    assert!(!guest.teardown_within(relid, gpadl, SHORT));
-    channel.transact(2, &[&[0; 4]], |_| ());
-    assert!(guest.torn_down(gpadl, LIMIT));
-    // The device keeps it: when the channel is closed.
-    let gpadl = guest.create_gpadl(relid, &guest.alloc(3)).unwrap();
-    channel.transact(3, &[&gpadl.to_le_bytes()], |_| ());
-    assert!(held.lock().unwrap().is_some());
-    guest.post(&guest::gpadl_teardown(relid, gpadl));
-    assert!(!guest.torn_down(gpadl, SHORT));
-    channel.close();
-    assert!(guest.torn_down(gpadl, LIMIT));
 }
 
 #[test]

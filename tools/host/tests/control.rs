@@ -312,6 +312,13 @@ fn hvctl_prints_json_or_a_table() {
     assert_eq!(output.status.code(), Some(0));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer, json!({"a": 1, "b": "two"}));
+    assert!(output.stderr.is_empty());
+    let output = served.hvctl(&["--verbose", "echo", "a=1"], "");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        text,
+        "> {\"id\":1,\"command\":\"echo\",\"a\":1}\n< {\"id\":1,\"ok\":{\"a\":1}}\n"
+    );
     let output = served.hvctl(&["--table", "devices"], "");
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, "devices:\nname   state\nscsi0  open\n");

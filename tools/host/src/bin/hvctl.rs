@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use hvhost::control::client::{arguments, Client, ClientError};
+use hvhost::control::client::{arguments, Client, ClientError, Way};
 use hvhost::control::protocol::{Notice, COMMANDS};
 use hvhost::control::table;
 use serde_json::{json, Map, Value};
@@ -42,6 +42,9 @@ struct Args {
     /// Print for people even where it isn't a terminal
     #[arg(long)]
     table: bool,
+    /// Show the lines as they travel, on standard error
+    #[arg(short, long)]
+    verbose: bool,
     /// shell: go on after a command that failed
     #[arg(long)]
     keep_going: bool,
@@ -103,8 +106,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<u8, Failure> {
+    let mut client = connect(args)?;
+    if args.verbose {
+        client.watch(|way, line| {
+            let arrow = if way == Way::Out { '>' } else { '<' };
+            eprintln!("{arrow} {}", String::from_utf8_lossy(line));
+        });
+    }
     let mut session = Session {
-        client: connect(args)?,
+        client,
         limit: args.timeout,
         since: args.since,
         table: args.table || (!args.json && std::io::stdout().is_terminal()),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! hvctl's side of the control socket.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -42,8 +43,18 @@ impl From<io::Error> for ClientError {
 pub struct Client {
     stream: UnixStream,
     lines: Lines,
-    came: std::collections::VecDeque<Line>,
+    came: VecDeque<Line>,
     id: u64,
+    watch: Option<fn(Way, &[u8])>,
+}
+
+/// Which way a line goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To hvhost.
+    Out,
+    /// From it.
+    In,
 }
 
 impl Client {
@@ -58,9 +69,15 @@ impl Client {
         Ok(Self {
             stream,
             lines: Lines::new(MAX_ANSWER),
-            came: std::collections::VecDeque::new(),
+            came: VecDeque::new(),
             id: 0,
+            watch: None,
         })
+    }
+
+    /// Shows every line to `watch`.
+    pub fn watch(&mut self, watch: fn(Way, &[u8])) {
+        self.watch = Some(watch);
     }
 
     /// Asks, and waits for the answer; what else comes goes to `each`.
@@ -83,6 +100,9 @@ impl Client {
         };
         let mut line = serde_json::to_vec(&request)
             .map_err(|error| ClientError::Nonsense(error.to_string()))?;
+        if let Some(watch) = self.watch {
+            watch(Way::Out, &line);
+        }
         line.push(b'\n');
         self.stream.set_write_timeout(Some(at_least(limit)))?;
         self.stream.write_all(&line)?;
@@ -144,13 +164,18 @@ impl Client {
                 },
             };
             let mut nonsense = None;
-            let came = &mut self.came;
+            let (came, watch) = (&mut self.came, self.watch);
             self.lines
                 .take(bytes.get(..count).unwrap_or_default(), |line| match line {
-                    lines::Line::Whole(line) => match serde_json::from_slice(&line) {
-                        Ok(line) => came.push_back(line),
-                        Err(error) => nonsense = Some(error.to_string()),
-                    },
+                    lines::Line::Whole(line) => {
+                        if let Some(watch) = watch {
+                            watch(Way::In, &line);
+                        }
+                        match serde_json::from_slice(&line) {
+                            Ok(line) => came.push_back(line),
+                            Err(error) => nonsense = Some(error.to_string()),
+                        }
+                    }
                     lines::Line::TooLong => nonsense = Some("an endless line".to_owned()),
                 });
             if let Some(why) = nonsense {

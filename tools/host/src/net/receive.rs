@@ -10,18 +10,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use anyhow::Context;
-use netvsc_wire::nvsp::{ChannelType, HostMessage, OutMessage, Status};
-use netvsc_wire::ppi::{ReceiveChecksum, ReceiveInfo, Verdict, Vlan};
-use netvsc_wire::vmq::VmqPacket;
+use netvsc_wire::nvsp::{ChannelType, OutMessage};
+use netvsc_wire::ppi::{ReceiveChecksum, ReceiveInfo, Verdict};
 use netvsc_wire::Version;
-use vmbus_wire::packet::{OutHead, OutPacket};
 use vmbus_wire::pending::{PendingTable, Slot};
 
-use super::backend::{Offload, Queue, Received, Room};
-use super::chain::{self, Arrived, Chain, HeadBuffer, HEAD};
+use super::backend::{Queue, Received, Room};
+use super::chain::{Arrived, Chain, HeadBuffer, HEAD};
 use super::checksum::{self, Sum};
-use super::frame::{set, Ip, Layout, Mac, Network, ETHERNET_BYTES, TCP, UDP, VLAN_BYTES};
+use super::frame::{set, Ip, ETHERNET_BYTES, TCP, UDP, VLAN_BYTES};
 use super::nic::Nic;
 use super::plane::{rndis_message, Plane, QueueCounters};
 use super::scatter::{Scatter, View};
@@ -29,7 +26,12 @@ use super::sections::{Batch, BufferName, Larder, ReceiveBuffer, DATA};
 use super::segment;
 use super::spec::ChecksumPolicy;
 use crate::memory::GuestMemory;
-use crate::vmbus::channel::{Channel, ChannelError};
+use crate::vmbus::channel::Channel;
+
+mod facts;
+mod send;
+
+use facts::Facts;
 
 /// Frames read in a row before the guest's packets are looked at again.
 pub(super) const BUDGET: usize = 64;
@@ -255,11 +257,13 @@ impl Receiver {
     ) -> anyhow::Result<()> {
         pieces.clear();
         pieces.extend(self.stage.drain(..count.min(self.stage.len())));
-        // The common case: one piece, which another takes the place of.
-        if let (1, Some(piece)) = (count, self.larder.take(buffer, self.index)) {
-            self.stage.push_front(piece);
-            buffer.replace(piece, HEAD, &mut self.room)?;
-            return Ok(());
+        if count == 1 {
+            // The common case: another one takes its place.
+            if let Some(piece) = self.larder.take(buffer, self.index) {
+                self.stage.push_front(piece);
+                buffer.replace(piece, HEAD, &mut self.room)?;
+                return Ok(());
+            }
         }
         self.room.clear();
         for (number, piece) in self.stage.iter().enumerate() {
@@ -460,8 +464,11 @@ impl Receiver {
         info: ReceiveInfo,
         queue: u16,
     ) -> anyhow::Result<()> {
-        let fits = frame.len() <= plane.frame_bytes as usize && frame.len() <= buffer.room();
-        let (Some(piece), true) = (self.larder.take(buffer, self.index), fits) else {
+        if frame.len() > (plane.frame_bytes as usize).min(buffer.room()) {
+            counters.rx_refused.inc();
+            return Ok(());
+        }
+        let Some(piece) = self.larder.take(buffer, self.index) else {
             counters.no_section.inc();
             return Ok(());
         };
@@ -536,164 +543,6 @@ impl Receiver {
             Err(_) => {}
         }
     }
-
-    /// Takes what other queues read for this one.
-    pub(super) fn collect(&mut self, nic: &Nic) {
-        let generation = self.buffer.as_ref().map(|buffer| buffer.generation);
-        nic.shared.take_inbox(self.index, |batch| {
-            if Some(batch.generation) == generation {
-                self.outgoing.push_back(batch);
-            }
-        });
-    }
-
-    /// There is something to be sent on this channel.
-    pub(super) fn has_outgoing(&self) -> bool {
-        !self.outgoing.is_empty()
-    }
-
-    /// Sends what is for this channel; false when the guest must take something first.
-    ///
-    /// # Errors
-    ///
-    /// When the ring is broken.
-    pub(super) fn send(&mut self, nic: &Nic, channel: &mut Channel) -> anyhow::Result<bool> {
-        let counters = nic.counters(self.index);
-        let (Some(buffer), Some(message)) = (&self.buffer, &self.message) else {
-            self.outgoing.clear();
-            return Ok(true);
-        };
-        while let Some(batch) = self.outgoing.pop_front() {
-            let id = match self.flights.insert(batch) {
-                Ok(id) => id,
-                Err(batch) => {
-                    counters.no_section.inc();
-                    self.outgoing.push_front(batch);
-                    return Ok(false);
-                }
-            };
-            let batch = self.flights.get(id)?;
-            let sent = match buffer.name {
-                BufferName::Transfer(set_id) => channel.send(&OutPacket {
-                    head: OutHead::XferPages {
-                        set_id,
-                        ranges: &batch.ranges,
-                    },
-                    transaction_id: id,
-                    completion_requested: true,
-                    payload: &[message.as_bytes()],
-                }),
-                BufferName::Allocated(number) => {
-                    let range = batch.ranges.first().context("packet without a frame")?;
-                    let message = HostMessage::VmqPacket(VmqPacket {
-                        buffer: number,
-                        offset: range.byte_offset.get(),
-                        bytes: netvsc_wire::rndis::HEADER_BYTES,
-                    })
-                    .encode(self.version);
-                    counters.rx_vmq.inc();
-                    channel.send(
-                        &OutPacket::in_band(id, &[message.as_bytes()]).requesting_completion(),
-                    )
-                }
-            };
-            match sent {
-                Ok(()) => counters.rx_packets.inc(),
-                Err(ChannelError::Full) => {
-                    counters.ring_full.inc();
-                    let batch = self.flights.take(id)?;
-                    self.outgoing.push_front(batch);
-                    return Ok(false);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Sends a control message; false when the guest must take something first.
-    ///
-    /// # Errors
-    ///
-    /// When the ring is broken, or there is no place for a message of this length.
-    pub(super) fn send_control(
-        &mut self,
-        nic: &Nic,
-        channel: &mut Channel,
-        message: &[u8],
-    ) -> anyhow::Result<bool> {
-        let Some(buffer) = self.control.clone() else {
-            anyhow::bail!("a control message before there is a receive buffer");
-        };
-        anyhow::ensure!(
-            message.len() <= buffer.room(),
-            "an answer of {} bytes doesn't fit into a section",
-            message.len()
-        );
-        let Some(piece) = buffer.take_one(self.index) else {
-            nic.counters(self.index).no_section.inc();
-            return Ok(false);
-        };
-        buffer.write(piece, DATA, message)?;
-        let ranges = [buffer.range(piece, DATA, message.len())];
-        let mut batch = self.spare.pop().unwrap_or_default();
-        batch.pieces.push(piece);
-        batch.generation = buffer.generation;
-        let BufferName::Transfer(set_id) = buffer.name else {
-            anyhow::bail!("a control message in a buffer for frames");
-        };
-        let Ok(id) = self.flights.insert(batch) else {
-            nic.nudge(buffer.give(&[piece]));
-            return Ok(false);
-        };
-        let payload = rndis_message(self.version, ChannelType::Control);
-        let sent = channel.send(&OutPacket {
-            head: OutHead::XferPages {
-                set_id,
-                ranges: &ranges,
-            },
-            transaction_id: id,
-            completion_requested: true,
-            payload: &[payload.as_bytes()],
-        });
-        match sent {
-            Ok(()) => Ok(true),
-            Err(ChannelError::Full) => {
-                nic.counters(self.index).ring_full.inc();
-                self.flights.take(id)?;
-                nic.nudge(buffer.give(&[piece]));
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The guest has completed a packet with frames or a control message.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such packet.
-    pub(super) fn completed(&mut self, nic: &Nic, id: u64, status: Status) -> anyhow::Result<()> {
-        let mut batch = self.flights.take(id)?;
-        if !status.is_success() {
-            nic.counters(self.index).rx_failed.inc();
-        }
-        match (&self.buffer, &self.control) {
-            (Some(buffer), _) if batch.generation == buffer.generation => {
-                nic.nudge(self.larder.put(buffer, &batch.pieces));
-            }
-            (_, Some(control)) if batch.generation == control.generation => {
-                nic.nudge(control.give(&batch.pieces));
-            }
-            // Of a buffer that is gone.
-            _ => {}
-        }
-        if self.spare.len() < 64 {
-            batch.clear();
-            self.spare.push(batch);
-        }
-        Ok(())
-    }
 }
 
 fn same(mine: &Option<Arc<ReceiveBuffer>>, now: Option<&Arc<ReceiveBuffer>>) -> bool {
@@ -717,101 +566,4 @@ pub(super) fn pieces_for_largest(room: usize) -> usize {
 fn dead(nic: &Nic, error: &io::Error) -> Polled {
     tracing::warn!("{}: {}: {error}", nic.name(), nic.backend().name());
     Polled::Dead
-}
-
-/// What is known of a frame that came in.
-struct Facts {
-    destination: Mac,
-    /// Bytes taken off its start.
-    skip: usize,
-    /// Bytes without those.
-    bytes: usize,
-    /// Not of this NIC's VLAN.
-    foreign: bool,
-    info: ReceiveInfo,
-    network: Option<Network>,
-    /// What the back end says, counted from the frame's new start.
-    offload: Offload,
-}
-
-impl Facts {
-    /// None when it is no frame, or longer than the guest takes.
-    fn look(plane: &Plane, head: &HeadBuffer, got: Received) -> Option<Self> {
-        let mut layout = chain::layout(head, DATA, got.bytes)?;
-        let mut info = ReceiveInfo::default();
-        let mut foreign = false;
-        let mut skip = 0;
-        match (plane.vlan, layout.tag) {
-            (Some(own), tag) => {
-                foreign = tag.map(|tag| tag & 0xfff) != Some(own);
-                skip = VLAN_BYTES;
-            }
-            (None, Some(tag)) if plane.tags_beside => {
-                info.vlan = Some(Vlan::from_tci(tag));
-                skip = VLAN_BYTES;
-            }
-            (None, _) => {}
-        }
-        if layout.tag.is_none() {
-            skip = 0;
-        }
-        let mut offload = got.offload;
-        if skip > 0 {
-            layout = untagged(&layout);
-            let less = skip as u16;
-            if let Some(partial) = &mut offload.partial {
-                partial.start = partial.start.checked_sub(less)?;
-            }
-            if let Some(gso) = &mut offload.gso {
-                gso.header = gso.header.saturating_sub(less);
-            }
-        }
-        let bytes = got.bytes.checked_sub(skip)?;
-        let longest = plane.frame_bytes as usize + (layout.payload() - ETHERNET_BYTES);
-        if offload.gso.is_none() && bytes > longest {
-            return None;
-        }
-        Some(Self {
-            destination: layout.destination,
-            skip,
-            bytes,
-            foreign,
-            info,
-            network: layout.network,
-            offload,
-        })
-    }
-
-    /// It is a large segment as the guest takes them.
-    fn takes_large(&self, plane: &Plane) -> bool {
-        match (self.network, self.offload.gso) {
-            (Some(network), Some(gso)) => {
-                network.ip == gso.ip && network.protocol == TCP && plane.accepts.tso(gso.ip)
-            }
-            _ => false,
-        }
-    }
-
-    /// More may be appended to it.
-    fn mergeable(&self, plane: &Plane) -> bool {
-        let (Some(network), Some(sums)) = (self.network, self.info.checksum) else {
-            return false;
-        };
-        self.offload.gso.is_none()
-            && plane.policy == ChecksumPolicy::Vouch
-            && plane.accepts.tso(network.ip)
-            && sums.tcp == Verdict::Good
-            && sums.ip_header != Verdict::Bad
-    }
-}
-
-/// The layout without the tag.
-fn untagged(layout: &Layout) -> Layout {
-    let mut layout = *layout;
-    layout.tag = None;
-    if let Some(network) = &mut layout.network {
-        network.at -= VLAN_BYTES;
-        network.transport -= VLAN_BYTES;
-    }
-    layout
 }

@@ -1,5 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! What `--nic` says: `tap=NAME` or `peer[=MODE]`, then options.
+//! What `--nic` says: `tap=NAME` or `peer[=echo|discard|source|sink]`, then options.
+//!
+//! | option | what it does |
+//! |---|---|
+//! | `mac=02:00:00:00:00:01` | the NIC's address; otherwise made from its number |
+//! | `queues=4` | most channels, the primary one included; otherwise one for each processor, at most 8 |
+//! | `mtu=9000` | the largest MTU that the guest may set; otherwise 9202, as with Hyper-V |
+//! | `vlan=12` | access VLAN: tagged at the back end, untagged at the guest |
+//! | `vmq` | the guest may allocate buffers for its queues (NVSP messages 120 to 124) |
+//! | `csum=full` | received checksums are right even where nobody has to look; see [`ChecksumPolicy`] |
+//! | `rate=1000`, `size=600` | a source's frames a second and bytes of each |
 
 use std::fmt;
 use std::str::FromStr;
@@ -76,7 +86,7 @@ pub enum BackendSpec {
         mode: PeerMode,
         /// Source: frames a second; none: as many as the guest takes.
         rate: Option<u64>,
-        /// Source: bytes of a frame; none: as long as the guest's MTU allows.
+        /// Source: bytes of a frame; none: 1514, what an MTU of 1500 allows.
         size: Option<u32>,
     },
 }

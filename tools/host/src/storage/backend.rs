@@ -4,7 +4,7 @@
 mod file;
 mod ram;
 
-pub(super) use file::{FileDisk, PUNCH};
+pub(super) use file::{FileDisk, Writes, PUNCH};
 pub(super) use ram::RamDisk;
 
 use crate::args::spec::{Backing, DiskSpec};

@@ -2,7 +2,7 @@
 //! A synthetic SCSI controller: its units, and what guest and host have agreed on.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,6 @@ impl Phase {
 #[derive(Debug, Default)]
 struct Conversation {
     phase: Phase,
-    version: Option<ProtocolVersion>,
     subchannels: u16,
 }
 
@@ -131,6 +130,8 @@ pub struct Controller {
     luns: RwLock<BTreeMap<u8, Arc<Lun>>>,
     bus: OnceLock<DeviceHandle>,
     conversation: Mutex<Conversation>,
+    /// The version agreed on, as on the wire; 0: none. Changed under the conversation's lock.
+    version: AtomicU16,
     ready: AtomicBool,
     news: AtomicU8,
     channels: Mutex<BTreeMap<u16, Arc<ChannelStats>>>,
@@ -147,6 +148,7 @@ impl Controller {
             luns: RwLock::default(),
             bus: OnceLock::new(),
             conversation: Mutex::default(),
+            version: AtomicU16::new(0),
             ready: AtomicBool::new(false),
             news: AtomicU8::new(0),
             channels: Mutex::default(),
@@ -334,13 +336,17 @@ impl Controller {
 
     /// The version agreed on.
     pub(super) fn version(&self) -> Option<ProtocolVersion> {
-        self.conversation.lock().version
+        match self.version.load(Ordering::Acquire) {
+            0 => None,
+            version => Some(ProtocolVersion::from_wire(version)),
+        }
     }
 
     /// As before the first packet.
     pub(super) fn forget_conversation(&self) {
         let mut conversation = self.conversation.lock();
         *conversation = Conversation::default();
+        self.version.store(0, Ordering::Release);
         self.ready.store(false, Ordering::Release);
         self.news.store(0, Ordering::Release);
     }
@@ -350,7 +356,7 @@ impl Controller {
         let mut conversation = self.conversation.lock();
         self.ready.store(false, Ordering::Release);
         conversation.phase = Phase::Begun;
-        conversation.version = None;
+        self.version.store(0, Ordering::Release);
         NtStatus::SUCCESS
     }
 
@@ -364,7 +370,7 @@ impl Controller {
             return NtStatus::REVISION_MISMATCH;
         }
         conversation.phase = Phase::Versioned;
-        conversation.version = Some(version);
+        self.version.store(version.to_wire(), Ordering::Release);
         NtStatus::SUCCESS
     }
 
@@ -386,10 +392,8 @@ impl Controller {
     /// END_INITIALIZATION.
     pub(super) fn end(&self) -> NtStatus {
         let mut conversation = self.conversation.lock();
-        let Some(version) = conversation
-            .version
-            .filter(|_| conversation.phase == Phase::Versioned)
-        else {
+        let versioned = conversation.phase == Phase::Versioned;
+        let Some(version) = self.version().filter(|_| versioned) else {
             return NtStatus::INVALID_DEVICE_STATE;
         };
         conversation.phase = Phase::Ready;
@@ -417,7 +421,7 @@ impl Controller {
     /// CREATE_SUB_CHANNELS.
     pub(super) fn create_subchannels(&self, count: u16) -> NtStatus {
         let mut conversation = self.conversation.lock();
-        let Some(version) = conversation.version else {
+        let Some(version) = self.version() else {
             return NtStatus::INVALID_DEVICE_STATE;
         };
         let room = self
@@ -481,10 +485,8 @@ impl Device for Controller {
     }
 
     fn stats(&self) -> Value {
-        let (phase, version) = {
-            let conversation = self.conversation.lock();
-            (conversation.phase, conversation.version)
-        };
+        let phase = self.conversation.lock().phase;
+        let version = self.version();
         let units: Vec<Value> = self.luns.read().values().map(|lun| lun.stats()).collect();
         let mut channels = Map::new();
         for (index, channel) in self.channels.lock().iter() {

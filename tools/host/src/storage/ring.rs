@@ -153,6 +153,11 @@ impl Ring {
         }
     }
 
+    /// Calls were pushed that the system didn't take yet.
+    pub(super) fn is_behind(&mut self) -> bool {
+        !self.uring.submission().is_empty()
+    }
+
     /// Appends the tokens of answered calls and their answers.
     pub(super) fn answers(&mut self, out: &mut Vec<(u64, i32)>) {
         for entry in self.uring.completion() {

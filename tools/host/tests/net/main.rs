@@ -6,6 +6,7 @@ mod basic;
 mod driver;
 mod frames;
 mod offload;
+mod tap;
 mod wire;
 
 use std::sync::Arc;

@@ -198,6 +198,27 @@ fn large_segments_arrive_as_chains() {
 }
 
 #[test]
+fn no_section_is_lost_over_time() {
+    let (guest, setup) = large();
+    let (nic, wire) = wired(&guest, "", 1);
+    let mut driver = Driver::start(&guest, &setup);
+    let mut frame = tcp(PEER_MAC, GUEST, 80, 9, 77, &data(9_000));
+    make_partial(&mut frame);
+    // Several times as many as there are sections.
+    for _ in 0..driver.section.pieces {
+        wire.deliver_all(0, [(frame.clone(), gso(1448)), (frame.clone(), gso(1448))]);
+        for _ in 0..2 {
+            assert_eq!(
+                driver.frame(LIMIT).expect("a segment").bytes.len(),
+                frame.len()
+            );
+        }
+    }
+    assert_eq!(counter(&nic, "no_section"), 0);
+    driver.stop();
+}
+
+#[test]
 fn segments_of_a_flow_are_joined() {
     let (guest, setup) = large();
     let (nic, wire) = wired(&guest, "", 1);

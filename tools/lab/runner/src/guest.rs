@@ -272,6 +272,17 @@ impl Guest {
         })
     }
 
+    /// Connects again to a VMM that has closed everything and started over, as the same process.
+    ///
+    /// # Errors
+    ///
+    /// When it doesn't listen again in time.
+    pub(crate) fn reconnect(&mut self, vmm: Vmm, limit: Duration) -> Result<()> {
+        let connected = Self::connect(vmm, &self.work, &mut self.vmm, limit)?;
+        (self.control, self.host, self.happenings) = connected;
+        Ok(())
+    }
+
     fn connect(
         vmm: Vmm,
         work: &Path,

@@ -23,6 +23,10 @@ pub(crate) const BOOT_TIMEOUT: u64 = 90;
 const BETWEEN_TIMEOUT: u64 = 60;
 /// Seconds for a guest to switch itself off.
 const OFF_TIMEOUT: u64 = 45;
+/// Seconds for a VMM whose connections are gone to end, if it does.
+const RESTART_PAUSE: u64 = 1;
+/// Seconds for a VMM that starts over to listen again.
+const CONNECT_TIMEOUT: u64 = 30;
 /// How often a wait looks whether QEMU ended or the user asked to stop.
 const TICK: Duration = Duration::from_millis(200);
 /// How often a guest may die before its init speaks. None of the code under test runs until
@@ -275,6 +279,17 @@ impl Boot<'_, '_> {
             Ok(Happening::Line(line)) => self.line(&line),
             Ok(Happening::Event(event)) => self.vmm_event(&event),
             Err(RecvTimeoutError::Disconnected) => {
+                let expects_boot = match &self.phase {
+                    Phase::Case(running) => running.ahead.is_boot(),
+                    _ => false,
+                };
+                let ended = self.guest.vmm.wait(self.job.seconds(RESTART_PAUSE))?;
+                if ended.is_none() && expects_boot && self.scenario.vmm == Vmm::Hvhost {
+                    // hvhost --on-reboot restart begins anew without ending.
+                    let limit = self.job.seconds(CONNECT_TIMEOUT);
+                    self.guest.reconnect(self.scenario.vmm, limit)?;
+                    return Ok(Go::On);
+                }
                 let _ = self.guest.vmm.wait(self.job.seconds(10))?;
                 self.ended()
             }

@@ -6,6 +6,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{bail, Context};
 use nix::fcntl::{fallocate, FallocateFlags, Flock, FlockArg};
@@ -28,6 +29,19 @@ pub(crate) struct FileDisk {
     regular: bool,
     discards: bool,
     in_memory: bool,
+    writes: AtomicU8,
+}
+
+/// How writes that needn't be on the medium are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// The first write will tell.
+    Unknown = 0,
+    /// At once, on this thread: they only copy to the page cache, and the file system can't say
+    /// beforehand that they won't wait, so that io_uring would hand each to another thread.
+    Here = 1,
+    /// With io_uring, which makes them at once where that is possible.
+    Ring = 2,
 }
 
 impl FileDisk {
@@ -69,6 +83,7 @@ impl FileDisk {
             regular: kind.is_file(),
             discards: false,
             in_memory,
+            writes: AtomicU8::new(Writes::Unknown as u8),
         };
         disk.discards = !read_only && disk.probe_discard();
         Ok(disk)
@@ -99,6 +114,30 @@ impl FileDisk {
     /// having them made elsewhere.
     pub(crate) fn in_memory(&self) -> bool {
         self.in_memory
+    }
+
+    /// How writes are made that needn't be on the medium.
+    pub(crate) fn writes(&self) -> Writes {
+        match self.writes.load(Ordering::Relaxed) {
+            1 => Writes::Here,
+            2 => Writes::Ring,
+            _ => Writes::Unknown,
+        }
+    }
+
+    /// Makes the first call of a writing job, if that needs no waiting, and learns from it how
+    /// others are best made. Answers as the kernel does; the job is to be told.
+    pub(crate) fn probe_write(&self, step: &Step<'_>) -> i32 {
+        let answer = self.call(step, libc::RWF_NOWAIT);
+        let writes = match -answer {
+            libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL => Writes::Here,
+            _ => Writes::Ring,
+        };
+        self.writes.store(writes as u8, Ordering::Relaxed);
+        match writes {
+            Writes::Here => self.call(step, 0),
+            _ => answer,
+        }
     }
 
     pub(crate) fn discards(&self) -> bool {
@@ -136,14 +175,14 @@ impl FileDisk {
     pub(crate) fn run(&self, job: &mut Job) -> Result<(), i32> {
         // Every turn moves bytes, ends a part of the job, or counts a retry, which are limited.
         while let Some(step) = job.step() {
-            let answer = self.call(&step);
+            let answer = self.call(&step, 0);
             job.advance(answer)?;
         }
         Ok(())
     }
 
-    /// Makes one call; answers as the kernel does.
-    fn call(&self, step: &Step<'_>) -> i32 {
+    /// Makes one call, a write with these flags; answers as the kernel does.
+    fn call(&self, step: &Step<'_>, flags: i32) -> i32 {
         let place = |offset: u64| libc::off_t::try_from(offset).unwrap_or(libc::off_t::MAX);
         let fd = self.fd();
         let answer: i64 = match *step {
@@ -164,7 +203,7 @@ impl FileDisk {
                 offset,
                 durable,
             } => {
-                let flags = if durable { libc::RWF_DSYNC } else { 0 };
+                let flags = flags | if durable { libc::RWF_DSYNC } else { 0 };
                 // SAFETY: as above.
                 unsafe {
                     libc::pwritev2(

@@ -8,13 +8,13 @@ use storvsc_wire::scsi::{opcode, Command, Sense};
 use storvsc_wire::{host, Address, NtStatus, Operation, Srb, SrbCompletion, SrbStatus};
 use vmbus_wire::packet::Packet;
 
-use super::super::backend::{Backend, FileDisk};
+use super::super::backend::{Backend, FileDisk, Writes};
 use super::super::buffer::DataBuffer;
 use super::super::controller::Target;
 use super::super::inject::Injected;
 use super::super::ring::Ring;
 use super::super::scsi::{self, Outcome, Verdict};
-use super::super::work::{Job, Work};
+use super::super::work::{Job, Step, Work};
 use super::request::{Finished, Request, Slot, Tally, UnderWay};
 use super::{Reply, Session};
 
@@ -114,7 +114,21 @@ impl Session {
             Ok(job) => job,
             Err(_) => return self.finish_work(request, Err(libc::EFAULT)),
         };
-        if file.in_memory() || !self.has_ring() {
+        let here = file.in_memory() || !self.has_ring() || {
+            let mut writes = Writes::Ring;
+            if let Some(step @ Step::Write { durable: false, .. }) = job.step() {
+                writes = file.writes();
+                if writes == Writes::Unknown {
+                    let answer = file.probe_write(&step);
+                    if let Err(errno) = job.advance(answer) {
+                        return self.finish_work(request, Err(errno));
+                    }
+                    writes = file.writes();
+                }
+            }
+            writes == Writes::Here
+        };
+        if here {
             let result = file.run(&mut job);
             return self.finish_work(request, result);
         }

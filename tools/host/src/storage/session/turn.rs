@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::ring::Ring;
 use super::execute::RING_TOKEN;
 use super::{Session, MAX_RESETS, MAX_UNDER_WAY};
 use crate::vmbus::channel::{PacketBuffer, Wake};
@@ -106,7 +107,8 @@ impl Session {
             .delayed
             .first_key_value()
             .map(|((until, _), _)| until.saturating_duration_since(Instant::now()));
-        if !self.resets.is_empty() {
+        let behind = self.ring.as_mut().is_some_and(Ring::is_behind);
+        if behind || !self.resets.is_empty() {
             limit = Some(limit.unwrap_or(POLL).min(POLL));
         }
         if self.is_full() {
