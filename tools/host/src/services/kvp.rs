@@ -91,9 +91,10 @@ impl Pairs {
         Ok(json!({ "pool": pool.to_string(), "pairs": pairs }))
     }
 
-    /// By going through the pool, as Windows hosts do: the guest's kernel loses the first four
-    /// bytes of the value when it is asked for a key (`kvp_respond_to_host` of
-    /// `drivers/hv/hv_kvp.c` takes the value from where an enumeration has it).
+    /// By going through the pool, as Windows hosts do. A Linux guest that is asked for a key answers
+    /// with an empty value: its kernel doesn't tell the daemon for how many bytes there is room
+    /// (`kvp_send_key` of `drivers/hv/hv_kvp.c`), so the daemon copies none, and would look for
+    /// the answer four bytes too far anyway (`kvp_respond_to_host`).
     fn find(&self, desk: &Desk, pool: Pool, key: &str, limit: Duration) -> anyhow::Result<Value> {
         let mut found = None;
         self.enumerate(desk, pool, limit, |entry| {

@@ -254,6 +254,8 @@ impl Guest {
         let (control, host, happenings) = match connected {
             Ok(all) => all,
             Err(error) => {
+                // One that is about to end may still say why.
+                let _ = vmm.wait(Duration::from_secs(2))?;
                 vmm.kill();
                 let words = vmm.complaints();
                 return Err(error.context(format!("the VMM said: {}", words.trim())));
