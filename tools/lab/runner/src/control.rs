@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -43,6 +44,8 @@ const TOOLS: [(&str, &str); 5] = [
 const TOOL_TIMEOUT: u64 = 50;
 /// How long a connection may stand still.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes that are sent back on a connection at most.
+const MAX_ECHO: u64 = 64 << 20;
 /// Characters of an answer: each costs a nested guest some exits.
 const ANSWER_LIMIT: usize = 2000;
 
@@ -259,11 +262,14 @@ fn serve_echo(port: u16) -> Result<()> {
     Ok(())
 }
 
+/// Sends back what came, once all of it is there: a client that only reads when it has written
+/// everything, as nc does, would otherwise wait for this side and this side for it.
 fn echo(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(ECHO_TIMEOUT))?;
     stream.set_write_timeout(Some(ECHO_TIMEOUT))?;
-    std::io::copy(&mut &*stream, &mut &*stream)?;
-    Ok(())
+    let mut all = Vec::new();
+    stream.take(MAX_ECHO).read_to_end(&mut all)?;
+    (&mut &*stream).write_all(&all)
 }
 
 /// A file in the guest's directory.
