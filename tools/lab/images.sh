@@ -151,8 +151,8 @@ stock_image() {
 	rm -rf "$stage"
 }
 
-# tool_entries PROGRAM...: list entries for programs of the build root, found by their names
-# before busybox's of the same name.
+# tool_entries PROGRAM...: list entries for programs of the build root. They stay where they
+# are, in /usr: the guest's PATH has that before /bin, where busybox has its own.
 tool_entries() {
 	local program
 	for program in "$@"; do
@@ -160,7 +160,6 @@ tool_entries() {
 		[[ -e $program ]] || die "the build root has no $program"
 		library_entries "$(readlink -f "$program")"
 		[[ ! -L $program ]] || echo "slink ${program#"$ROOT"} $(basename "$(readlink -f "$program")")"
-		echo "slink /bin/$(basename "$program") ${program#"$ROOT"}"
 	done
 }
 
