@@ -152,6 +152,12 @@ nic_up() {
 has_carrier() { [ "$(cat "/sys/class/net/$1/carrier" 2>/dev/null)" = 1 ]; }
 no_carrier() { ! has_carrier "$1"; }
 
+# busybox's shell takes its own programs before any of that name on the path, and its ping
+# doesn't know -M.
+if [ -x /usr/bin/ping ]; then
+	ping() { /usr/bin/ping "$@"; }
+fi
+
 # pings OPTION...: one answer is enough.
 pings() { ping -q -c 1 -W 2 "$@" >/dev/null 2>&1; }
 
