@@ -20,7 +20,7 @@ load_net
 nic_up "$NIC" 192.168.77.2/24
 wait_for 20 pings 192.168.77.1 || wrong "the host does not answer"
 ping -q -c 3 -W 5 -s 1400 192.168.77.1 >/dev/null || wrong "larger packets are lost"
-ask hvctl/nvsp_version '{"command": "stats", "device": "net0"}'
+ask hvctl/nvsp '{"command": "stats", "device": "net0"}'
 same "NVSP version" "$ANSWER" "$(wanted nvsp)"
 serve_iperf 5201
 iperf 192.168.77.1 -t 1
