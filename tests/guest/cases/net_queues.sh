@@ -4,6 +4,10 @@
 
 load_net
 must ethtool -L "$NIC" combined 4
+# The C driver loses a table that somebody set whenever it attaches the device again (ring sizes,
+# channels, MTU): rndis_filter_device_add() makes a new one, all zeroes, and fills it only when
+# nobody had set one. All frames would come to the first queue.
+must ethtool -X "$NIC" default
 nic_up "$NIC" 192.168.77.2/24
 wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
 serve_iperf 5201

@@ -325,8 +325,11 @@ impl Boot<'_, '_> {
                 return Ok(());
             }
         };
-        if matches!(outcome, Outcome::Fail(_)) && self.spoilt()? {
-            return Ok(());
+        if matches!(outcome, Outcome::Fail(_)) {
+            if self.spoilt()? {
+                return Ok(());
+            }
+            self.guest.note_stats();
         }
         if let Some(case) = self.todo.pop_front() {
             let wait = self.scenario.vmm == Vmm::Hvhost && outcome == Outcome::Pass;
