@@ -20,7 +20,7 @@ measure() {
 	local key=$1 field=$2 unit=$3
 	shift 3
 	fio_job "$key" --filename="$DISK" --direct=1 --ioengine=libaio --norandommap --randrepeat=0 \
-		--time_based --ramp_time=1 --runtime="${BENCH_SECONDS:-4}" "$@"
+		--time_based --ramp_time=1 --runtime=4 "$@"
 	note "bench disk-$key $(fio_field "$field") $unit"
 }
 
