@@ -52,17 +52,18 @@ pub(super) struct ReceiveBuffer {
 }
 
 impl ReceiveBuffer {
-    /// Divides a buffer for frames of `frame` bytes, used by up to `queues` queues; none when not
-    /// even one piece fits.
+    /// Divides a buffer for frames of `frame` bytes into pieces of at least `least` bytes, used by
+    /// up to `queues` queues; none when not even one piece fits.
     pub(super) fn new(
         gpadl: Arc<Gpadl>,
         name: BufferName,
         generation: u64,
         frame: u32,
+        least: u32,
         queues: u16,
     ) -> Option<Self> {
         let bytes = gpadl.ranges.first()?.len();
-        let piece = frame.checked_add(PIECE_EXTRA)?;
+        let piece = frame.checked_add(PIECE_EXTRA)?.max(least);
         let pieces = u32::try_from(bytes / u64::from(piece)).ok()?;
         if pieces == 0 {
             return None;
@@ -276,7 +277,7 @@ mod tests {
     use crate::memory::{GuestMemory, Pages};
     use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-    fn buffer(pages: u64, queues: u16) -> (GuestMemory, ReceiveBuffer) {
+    fn buffer(pages: u64, least: u32, queues: u16) -> (GuestMemory, ReceiveBuffer) {
         let map = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
         let memory = GuestMemory::new(map);
         let range = Pages::new(
@@ -288,13 +289,14 @@ mod tests {
         .unwrap();
         let gpadl = Arc::new(Gpadl::new(1, vec![range]));
         let buffer =
-            ReceiveBuffer::new(gpadl, BufferName::Transfer(0xcafe), 1, 1514, queues).unwrap();
+            ReceiveBuffer::new(gpadl, BufferName::Transfer(0xcafe), 1, 1514, least, queues)
+                .unwrap();
         (memory, buffer)
     }
 
     #[test]
     fn pieces_are_divided_as_the_switch_does() {
-        let (memory, buffer) = buffer(4, 1);
+        let (memory, buffer) = buffer(4, 0, 1);
         let section = buffer.section();
         assert_eq!((section.piece_bytes, section.pieces), (1806, 9));
         assert!(section.fits(4 * 4096));
@@ -310,8 +312,14 @@ mod tests {
     }
 
     #[test]
+    fn pieces_can_be_larger_but_not_smaller_than_a_frame_needs() {
+        assert_eq!(buffer(16, 16_384, 1).1.section().pieces, 4);
+        assert_eq!(buffer(16, 64, 1).1.section().piece_bytes, 1806);
+    }
+
+    #[test]
     fn every_piece_is_handed_out_once_and_the_hungry_are_told() {
-        let (_memory, buffer) = buffer(16, 2);
+        let (_memory, buffer) = buffer(16, 0, 2);
         let count = buffer.pieces() as usize;
         let (mut first, mut second) = (Larder::default(), Larder::default());
         let mut taken = Vec::new();

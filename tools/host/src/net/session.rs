@@ -340,7 +340,7 @@ impl Session {
         let generation = nic.shared.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let frame = self.config.frame_bytes;
         let name = BufferName::Allocated(buffer);
-        let buffer = ReceiveBuffer::new(gpadl, name, generation, frame, nic.queues());
+        let buffer = ReceiveBuffer::new(gpadl, name, generation, frame, 0, nic.queues());
         anyhow::ensure!(buffer.is_some(), "a buffer too small for a frame");
         nic.shared.plane.write().allocated = buffer.map(Arc::new);
         // Large segments don't travel this way: a message names one place.
@@ -367,7 +367,8 @@ fn receive_buffer(nic: &Nic, channel: &Channel, asked: SharedBuffer) -> HostMess
         return refused;
     }
     let name = BufferName::Transfer(asked.id);
-    let buffer = ReceiveBuffer::new(gpadl, name, generation, plane.frame_bytes, nic.queues());
+    let (frame, least) = (plane.frame_bytes, nic.spec().section.unwrap_or(0));
+    let buffer = ReceiveBuffer::new(gpadl, name, generation, frame, least, nic.queues());
     let Some(buffer) = buffer else {
         return refused;
     };

@@ -8,6 +8,7 @@
 //! | `mtu=9000` | the largest MTU that the guest may set; otherwise 9202, as with Hyper-V |
 //! | `vlan=12` | access VLAN: tagged at the back end, untagged at the guest |
 //! | `vmq` | the guest may allocate buffers for its queues (NVSP messages 120 to 124) |
+//! | `section=16384` | bytes of a section of the receive buffer, if a frame needs less; otherwise as Hyper-V's switch divides it |
 //! | `csum=full` | received checksums are right even where nobody has to look; see [`ChecksumPolicy`] |
 //! | `rate=1000`, `size=600` | a source's frames a second and bytes of each |
 
@@ -22,6 +23,8 @@ pub const MAX_QUEUES: u16 = 64;
 pub const MIN_FRAME: u32 = 1514;
 /// Largest frame size that Hyper-V's switch lets a guest configure, Ethernet header included.
 pub const DEFAULT_MAX_FRAME: u32 = 9216;
+/// Largest section that `section=` may ask for.
+pub const MAX_SECTION: u32 = 65_536;
 /// Largest frame size that `mtu=` may allow.
 pub const LARGEST_FRAME: u32 = 65_535;
 
@@ -117,6 +120,8 @@ pub struct NicSpec {
     pub vlan: Option<u16>,
     /// Offer the guest to place frames into buffers it allocates (capability bit 0).
     pub vmq: bool,
+    /// Least bytes of a section of the receive buffer; none: what a frame needs.
+    pub section: Option<u32>,
     /// About checksums of received frames.
     pub checksum: ChecksumPolicy,
 }
@@ -160,6 +165,7 @@ impl NicSpec {
             mtu: None,
             vlan: None,
             vmq: false,
+            section: None,
             checksum: ChecksumPolicy::default(),
         };
         for part in parts {
@@ -186,6 +192,10 @@ impl NicSpec {
             "mtu" => self.mtu = Some(within("mtu", value, 1500..=65_521, "1500 to 65521")?),
             "vlan" => self.vlan = Some(within("vlan", value, 1..=4094, "1 to 4094")?),
             "vmq" if value.is_empty() => self.vmq = true,
+            "section" => {
+                let bytes = within("section", value, 1..=MAX_SECTION, "1 to 65536 bytes")?;
+                self.section = Some(bytes);
+            }
             "csum" => {
                 self.checksum = match value {
                     "full" => ChecksumPolicy::Full,
@@ -263,6 +273,9 @@ impl fmt::Display for NicSpec {
         if self.vmq {
             f.write_str(",vmq")?;
         }
+        if let Some(bytes) = self.section {
+            write!(f, ",section={bytes}")?;
+        }
         if self.checksum == ChecksumPolicy::Full {
             f.write_str(",csum=full")?;
         }
@@ -337,7 +350,7 @@ mod tests {
             "tap=vnet-1,mac=02:00:00:00:00:07,queues=4,mtu=9000,vlan=12,vmq",
             "peer=echo",
             "peer=source,rate=1000,size=1514",
-            "peer=sink,queues=64,csum=full",
+            "peer=sink,queues=64,section=16384,csum=full",
         ] {
             let nic = NicSpec::parse(spec).unwrap();
             assert_eq!(nic.to_string(), spec);
@@ -376,6 +389,8 @@ mod tests {
             ("tap=t,size=60", "no option `size`"),
             ("peer,vmq=1", "no option `vmq`"),
             ("peer,csum=maybe", "vouch or full"),
+            ("peer,section=0", "1 to 65536"),
+            ("peer,section=65537", "1 to 65536"),
             ("peer,", "no option ``"),
         ] {
             let error = NicSpec::parse(spec).unwrap_err().to_string();
