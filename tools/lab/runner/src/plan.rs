@@ -150,9 +150,6 @@ pub(crate) struct Case {
     /// Why this makes no sense with the C stack, if so.
     #[serde(default)]
     pub(crate) rust_only: Option<String>,
-    /// A fault that is known and not mended yet: only in `make check-full`, where it counts.
-    #[serde(default)]
-    pub(crate) fault: Option<String>,
     /// Takes long: only in `make check-full`.
     #[serde(default)]
     pub(crate) long: bool,
@@ -430,7 +427,6 @@ impl Job {
         let debug = scenario.debug_skip.as_deref().filter(|_| self.debug);
         let long = (scenario.long || case.long) && !self.full;
         let long = long.then_some("it takes long: make check-full");
-        let long = long.or(case.fault.as_deref().filter(|_| !self.full));
         match self.stack_of(scenario) {
             Stack::Rust => debug.or(long),
             Stack::C => case
