@@ -14,8 +14,26 @@ nic_up "$NIC" 192.168.77.2/24
 wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
 serve_iperf 5201
 
-iperf 192.168.77.1 -t 4 -O 1
-note "bench net-guest-to-host $MBITS Mbit/s"
+# measure KEY OPTION...: Mbit/s, and the processor time that the guest and the VMM take for them.
+measure() {
+	local key=$1 bytes guest vmm
+	shift
+	bytes=$(nic_bytes)
+	ask cpu?
+	guest=${ANSWER% *} vmm=${ANSWER#* }
+	iperf 192.168.77.1 -t 4 -O 1 "$@"
+	ask cpu?
+	bytes=$((($(nic_bytes) - bytes) / 1000000))
+	note "bench $key $MBITS Mbit/s"
+	note "bench $key-guest-cpu $(((${ANSWER% *} - guest) * 1000 / bytes)) ms/GB"
+	note "bench $key-vmm-cpu $(((${ANSWER#* } - vmm) * 1000 / bytes)) ms/GB"
+}
+
+# Both ways.
+nic_bytes() {
+	echo $(($(cat "/sys/class/net/$NIC/statistics/rx_bytes") + $(cat "/sys/class/net/$NIC/statistics/tx_bytes")))
+}
+
+measure net-guest-to-host
 sleep 1
-iperf 192.168.77.1 -t 4 -O 1 -R
-note "bench net-host-to-guest $MBITS Mbit/s"
+measure net-host-to-guest -R

@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Value};
 
+use crate::cpu;
 use crate::event::Outcome;
 use crate::guest::{self, Host};
 use crate::hvhost::Ending;
@@ -112,6 +113,8 @@ pub(crate) struct Server {
 pub(crate) struct Surface<'a> {
     /// Its VMM.
     pub(crate) host: &'a mut Host,
+    /// The VMM's process.
+    pub(crate) vmm: u32,
     /// Its directory on the host.
     pub(crate) work: &'a Path,
     /// The job it is part of.
@@ -138,6 +141,7 @@ pub(crate) fn host(command: &str, on: &mut Surface<'_>) -> Result<Request> {
         }
         ["end", ending] => return Ok(Request::End(parse_ending(ending)?)),
         ["acceleration?"] => on.job.acceleration.clone(),
+        ["cpu?"] => cpu::of(on.vmm)?.to_string(),
         ["boot?"] => format!("{:.1}", on.boot_seconds),
         ["trace?", needle @ ..] if !needle.is_empty() => {
             count_lines(on.work, "trace", &needle.join(" ")).to_string()

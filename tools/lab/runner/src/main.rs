@@ -12,6 +12,7 @@
 mod accel;
 mod control;
 mod cpio;
+mod cpu;
 mod emulator;
 mod event;
 mod files;

@@ -51,6 +51,11 @@ impl Process {
         self.child.stdout.take()
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it ended.
     ///
     /// # Errors

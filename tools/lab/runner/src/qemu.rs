@@ -56,6 +56,8 @@ pub(crate) fn guest_command(job: &Job, scenario: &Scenario, work: &Path) -> Resu
     // disable_s4: hv-balloon won't balloon where ACPI offers hibernation.
     command
         .args(["-accel", "kvm", "-cpu", &cpu])
+        // Threads have names by which their processor time is told apart.
+        .args(["-name", "guest,debug-threads=on"])
         .args(["-M", "q35,sata=off,smbus=off,vmport=off"])
         .args(["-global", "ICH9-LPC.disable_s4=1"])
         .args(["-smp", &scenario.cpus.to_string()])

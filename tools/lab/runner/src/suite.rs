@@ -537,6 +537,7 @@ impl Boot<'_, '_> {
         let answer = control::host(
             command,
             &mut Surface {
+                vmm: self.guest.vmm.pid(),
                 host: &mut self.guest.host,
                 work: self.around.work(),
                 job: self.job,
