@@ -12,6 +12,9 @@ host balloon 768 || fail "the host refused a target of 768 MiB: $ANSWER"
 wait_for 60 mem_total_at_least $((before + 240)) ||
 	fail "MemTotal is still $(mem MemTotal) MiB, was $before MiB"
 note "target 768: MemTotal $(mem MemTotal) MiB, was $before MiB"
+# MemTotal has the last block's pages before the driver hears that it is in use.
+all_is_added() { [ "$(value "$file" hot_added_online)" = 65536 ] && [ "$(value "$file" hot_added_pages)" = 65536 ]; }
+wait_for 20 all_is_added
 same "hot_added_pages" "$(value "$file" hot_added_pages)" 65536
 same "hot_added_online" "$(value "$file" hot_added_online)" 65536
 wait_for 20 host_balloon_is 768 || wrong "QEMU believes the guest has $ANSWER MiB, not 768"
