@@ -311,14 +311,21 @@ fn triggers_in_the_monitor_page_signal_the_host() {
     for n in 0..50 {
         channel.transact(n, &[b"tick"], |_| ());
     }
+    // The answer may come before the trigger is looked at, as the device takes what it finds.
+    let pending = || -> u32 {
+        let at = page + monitor.pending_offset() as u64;
+        guest.memory().load(at).unwrap()
+    };
+    let deadline = Instant::now() + LIMIT;
+    while pending() != 0 {
+        assert!(Instant::now() < deadline, "the trigger is never taken");
+        thread::sleep(Duration::from_millis(1));
+    }
+    // Two triggers before one look are one.
     let stats = channel_stats(&guest, 0);
     assert_eq!(stats["monitor_id"], monitor.get());
-    assert_eq!(stats["monitor_signals"], channel.signals);
-    let pending: u32 = guest
-        .memory()
-        .load(page + monitor.pending_offset() as u64)
-        .unwrap();
-    assert_eq!(pending, 0);
+    let signals = stats["monitor_signals"].as_u64().unwrap();
+    assert!((1..=channel.signals).contains(&signals), "{signals}");
     channel.close();
     // Another device has another trigger, and the page of the next guest is another page.
     let mut second = Echo::identity_of("second");
