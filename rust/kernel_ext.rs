@@ -14,6 +14,8 @@ pub mod notifier;
 pub mod pages;
 pub mod ratelimit;
 pub mod rcu;
+pub mod scsi;
+pub mod slot;
 pub mod sysfs;
 pub mod wait;
 pub mod workqueue;

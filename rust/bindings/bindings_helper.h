@@ -7,6 +7,7 @@
 #include <linux/compiler_types.h>
 
 #include <linux/acpi.h>
+#include <linux/blk-mq.h>
 #include <linux/completion.h>
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
@@ -31,6 +32,13 @@
 #include <linux/sysfs.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
+#include <scsi/scsi.h>
+#include <scsi/scsi_cmnd.h>
+#include <scsi/scsi_dbg.h>
+#include <scsi/scsi_device.h>
+#include <scsi/scsi_devinfo.h>
+#include <scsi/scsi_host.h>
+#include <scsi/scsi_tcq.h>
 #include <clocksource/hyperv_timer.h>
 #include <asm/mshyperv.h>
 
@@ -70,5 +78,12 @@ const int RUST_CONST_HELPER_MHP_MERGE_RESOURCE = MHP_MERGE_RESOURCE;
 const u64 RUST_CONST_HELPER_MEM_ONLINE = MEM_ONLINE;
 const u64 RUST_CONST_HELPER_MEM_OFFLINE = MEM_OFFLINE;
 const u64 RUST_CONST_HELPER_MEM_CANCEL_ONLINE = MEM_CANCEL_ONLINE;
+const u64 RUST_CONST_HELPER_BLIST_REPORTLUN2 = (__force u64)BLIST_REPORTLUN2;
+const u64 RUST_CONST_HELPER_BLIST_TRY_VPD_PAGES = (__force u64)BLIST_TRY_VPD_PAGES;
+const u32 RUST_CONST_HELPER_SCSI_SENSE_BUFFERSIZE = SCSI_SENSE_BUFFERSIZE;
+const char RUST_CONST_HELPER_SCSI_SPC_3 = SCSI_SPC_3;
+const u32 RUST_CONST_HELPER_SCMD_LAST = SCMD_LAST;
+const int RUST_CONST_HELPER_SCSI_EH_SUCCESS = SUCCESS;
+const int RUST_CONST_HELPER_SCSI_EH_FAILED = FAILED;
 
 #include "../helpers/helpers.c"

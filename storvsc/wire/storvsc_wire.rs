@@ -7,6 +7,7 @@
 //! [`guest`] is what a guest sends (and a host reads), [`host`] what a host sends (and a guest
 //! reads). [`srb`] is the body that matters, a SCSI request block; [`scsi`] has what is in it:
 //! command descriptor blocks, sense data, and the data of the commands that a disk needs.
+//! [`conversation`] is how both come to terms, [`verdict`] what an answer means to the guest.
 //!
 //! The crate knows no kernel: the same source is compiled into `storvsc.ko`, into the Cargo
 //! tests, the fuzz targets and the host. It holds no `unsafe` code, allocates nothing and never
@@ -25,6 +26,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod conversation;
 pub mod fibre;
 pub mod guest;
 pub mod host;
@@ -33,12 +35,15 @@ pub mod packet;
 pub mod properties;
 pub mod scsi;
 pub mod srb;
+pub mod verdict;
 pub mod version;
 
+pub use conversation::{Agreement, Conversation};
 pub use guest::GuestPacket;
 pub use host::HostPacket;
 pub use operation::{NtStatus, Operation};
 pub use packet::{Layout, OutPacket, PacketError};
 pub use properties::ChannelProperties;
 pub use srb::{Address, DataDirection, Srb, SrbCompletion, SrbStatus};
+pub use verdict::{judge, Asked, Disposition, FollowUp, Verdict};
 pub use version::ProtocolVersion;

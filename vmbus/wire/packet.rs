@@ -133,6 +133,15 @@ pub enum OutHead<'a> {
         /// The pages, as hypervisor page frame numbers.
         pfns: &'a [U64],
     },
+    /// The same, of pages that are told one piece after the other while the packet is written.
+    PageRuns {
+        /// Bytes from the start of the first page to the first byte.
+        byte_offset: u32,
+        /// Bytes of the range.
+        byte_count: u32,
+        /// The pages.
+        runs: &'a dyn PageRuns,
+    },
     /// Ranges of a buffer that was set up before; sent by hosts only.
     XferPages {
         /// Which buffer.
@@ -140,6 +149,18 @@ pub enum OutHead<'a> {
         /// The ranges.
         ranges: &'a [XferRange],
     },
+}
+
+/// Pages of a range that are never listed in one place, such as those of a scatter list.
+///
+/// A packet is written with as many pages as [`PageRuns::pages`] says, whatever
+/// [`PageRuns::for_each`] passes on: what is missing becomes page 0, what is too much is left out.
+pub trait PageRuns: fmt::Debug {
+    /// How many pages there are.
+    fn pages(&self) -> usize;
+
+    /// Passes all pages to `emit` in order, as hypervisor page frame numbers.
+    fn for_each(&self, emit: &mut dyn FnMut(&[U64]));
 }
 
 /// A packet to be written.
@@ -222,6 +243,26 @@ impl<'a> OutPacket<'a> {
         }
     }
 
+    /// A packet with one range of guest pages that are in no list.
+    pub const fn page_runs(
+        transaction_id: u64,
+        byte_offset: u32,
+        byte_count: u32,
+        runs: &'a dyn PageRuns,
+        payload: &'a [&'a [u8]],
+    ) -> Self {
+        Self {
+            head: OutHead::PageRuns {
+                byte_offset,
+                byte_count,
+                runs,
+            },
+            transaction_id,
+            completion_requested: true,
+            payload,
+        }
+    }
+
     /// The same packet, asking for a completion.
     pub const fn requesting_completion(mut self) -> Self {
         self.completion_requested = true;
@@ -246,6 +287,10 @@ impl<'a> OutPacket<'a> {
             OutHead::PageList { pfns, .. } => {
                 size_of::<GpaHead>() + size_of::<GpaRangeHead>() + size_of_val(pfns)
             }
+            OutHead::PageRuns { runs, .. } => runs
+                .pages()
+                .saturating_mul(size_of::<U64>())
+                .saturating_add(size_of::<GpaHead>() + size_of::<GpaRangeHead>()),
             OutHead::XferPages { ranges, .. } => size_of::<XferHead>() + size_of_val(ranges),
         }
     }
@@ -318,6 +363,36 @@ impl<'a> OutPacket<'a> {
                 };
                 copy(range.as_bytes());
                 copy(pfns.as_bytes());
+            }
+            OutHead::PageRuns {
+                byte_offset,
+                byte_count,
+                runs,
+            } => {
+                copy(self.descriptor(PacketType::GPA_DIRECT, sizes).as_bytes());
+                let head = GpaHead {
+                    reserved: U32::ZERO,
+                    range_count: U32::new(1),
+                };
+                copy(head.as_bytes());
+                let range = GpaRangeHead {
+                    byte_count: U32::new(byte_count),
+                    byte_offset: U32::new(byte_offset),
+                };
+                copy(range.as_bytes());
+                const FIXED: u32 =
+                    (DESCRIPTOR_BYTES + size_of::<GpaHead>() + size_of::<GpaRangeHead>()) as u32;
+                // What the descriptor promises decides, not what the runs say now.
+                let mut left = sizes.head.saturating_sub(FIXED) as usize / size_of::<U64>();
+                runs.for_each(&mut |pfns| {
+                    let pfns = pfns.get(..left).unwrap_or(pfns);
+                    left = left.saturating_sub(pfns.len());
+                    copy(pfns.as_bytes());
+                });
+                while left > 0 {
+                    copy(U64::ZERO.as_bytes());
+                    left -= 1;
+                }
             }
             OutHead::XferPages { set_id, ranges } => {
                 copy(self.descriptor(PacketType::XFER_PAGES, sizes).as_bytes());

@@ -13,7 +13,7 @@
 //! * [`slot`]: the hypervisor's message slot and post-message frames around them;
 //! * [`gpadl`]: how page lists are packed into messages;
 //! * [`packet`], [`ring`]: ring packets and the ring buffer they travel in;
-//! * [`waiting`], [`pending`]: who waits for which message, which packet;
+//! * [`waiting`], [`pending`], [`tagged`]: who waits for which message, which packet;
 //! * [`events`], [`monitor`]: bit positions in the pages shared with the hypervisor.
 //!
 //! Layouts come from the Linux headers `include/linux/hyperv.h` and `drivers/hv/hyperv_vmbus.h`
@@ -37,6 +37,7 @@ pub mod packet;
 pub mod pending;
 pub mod ring;
 pub mod slot;
+pub mod tagged;
 pub mod version;
 pub mod waiting;
 

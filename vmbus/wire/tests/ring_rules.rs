@@ -5,7 +5,7 @@
 mod memory;
 
 use memory::HeapRing;
-use vmbus_wire::packet::{OutPacket, PacketBody, PageBuffer, RawPacket};
+use vmbus_wire::packet::{OutPacket, PacketBody, PageBuffer, PageRuns, RawPacket};
 use vmbus_wire::ring::{InRing, OutRing, RingError, FEATURE_PENDING_SEND_SIZE};
 use zerocopy::little_endian::U64;
 
@@ -35,6 +35,64 @@ fn an_in_band_packet_has_the_bytes_of_vmpacket_descriptor() {
         11, 0, 2, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0,
     ];
     assert_eq!(memory.data.borrow()[32..56], want);
+}
+
+/// Pages in pieces, of which there may be more or fewer than promised.
+#[derive(Debug)]
+struct Pieces {
+    promised: usize,
+    pieces: Vec<Vec<U64>>,
+}
+
+impl PageRuns for Pieces {
+    fn pages(&self) -> usize {
+        self.promised
+    }
+
+    fn for_each(&self, emit: &mut dyn FnMut(&[U64])) {
+        for piece in &self.pieces {
+            emit(piece);
+        }
+    }
+}
+
+#[test]
+fn pages_in_pieces_make_the_same_packet_as_a_list() {
+    let pfns = [0x1_0000_0001, 7, 9, 0x55].map(U64::new);
+    let (listed, pieces) = (HeapRing::new(PAGE), HeapRing::new(PAGE));
+    let mut ring = OutRing::new(&listed).unwrap();
+    let packet = OutPacket::page_list(6, 4095, 8194, &pfns, &[&[0xdd; 12]]);
+    ring.write(&packet).unwrap();
+    let runs = Pieces {
+        promised: 4,
+        pieces: vec![pfns[..1].to_vec(), vec![], pfns[1..].to_vec()],
+    };
+    let mut ring = OutRing::new(&pieces).unwrap();
+    let same = OutPacket::page_runs(6, 4095, 8194, &runs, &[&[0xdd; 12]]);
+    assert_eq!(same.ring_bytes(), packet.ring_bytes());
+    ring.write(&same).unwrap();
+    assert_eq!(*pieces.data.borrow(), *listed.data.borrow());
+}
+
+#[test]
+fn pages_in_pieces_keep_the_promised_number() {
+    for given in [1usize, 5] {
+        let memory = HeapRing::new(PAGE);
+        let mut ring = OutRing::new(&memory).unwrap();
+        let runs = Pieces {
+            promised: 3,
+            pieces: vec![vec![U64::new(0x11); given]],
+        };
+        ring.write(&OutPacket::page_runs(1, 0, 12288, &runs, &[&[0xdd; 8]]))
+            .unwrap();
+        let data = memory.data.borrow();
+        // Descriptor, head, range; three pages, whatever there were; payload.
+        for page in 0..3 {
+            let want = if page < given { 0x11 } else { 0 };
+            assert_eq!(data[32 + 8 * page], want, "{given} given, page {page}");
+        }
+        assert_eq!(data[56..64], [0xdd; 8]);
+    }
 }
 
 #[test]

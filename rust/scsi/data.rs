@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where a command's data lie.
+
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
+
+/// Bytes of the pages that are counted here, whatever the kernel's own page size is.
+const PAGE_BYTES: u32 = 4096;
+
+/// The pages of a command's data, of 4 KiB each, as the device addresses them.
+///
+/// Complete and in the right order for hosts whose [`Limits`](super::Limits::page_boundary) ask for
+/// lists of which only the first and the last page are partial.
+///
+/// # Invariants
+///
+/// `sgl` is a scatter list with `entries` mapped entries, valid for `'a`.
+#[derive(Clone, Copy, Debug)]
+pub struct Pages<'a> {
+    sgl: NonNull<hv_bindings::scatterlist>,
+    entries: u32,
+    bytes: u32,
+    _command: PhantomData<&'a ()>,
+}
+
+impl Pages<'_> {
+    /// # Safety
+    ///
+    /// `sgl` has `entries` mapped entries with `bytes` bytes, and stays so for the lifetime.
+    pub(super) unsafe fn new(
+        sgl: NonNull<hv_bindings::scatterlist>,
+        entries: u32,
+        bytes: u32,
+    ) -> Self {
+        // INVARIANT: The caller's promise.
+        Self {
+            sgl,
+            entries,
+            bytes,
+            _command: PhantomData,
+        }
+    }
+
+    /// Bytes from the start of the first page to the first byte.
+    #[inline]
+    pub fn offset(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { hv_bindings::sg_dma_offset(self.sgl.as_ptr()) }
+    }
+
+    /// Bytes of data.
+    #[inline]
+    pub fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    /// How many pages the bytes touch.
+    #[inline]
+    pub fn count(&self) -> usize {
+        let end = u64::from(self.offset()) + u64::from(self.bytes);
+        end.div_ceil(u64::from(PAGE_BYTES)) as usize
+    }
+
+    /// Passes the frame numbers of all pages on, in order and at most 32 at a time.
+    #[inline]
+    pub fn for_each(&self, mut emit: impl FnMut(&[u64])) {
+        let mut walk = MaybeUninit::<hv_bindings::hv_sg_walk>::uninit();
+        let mut pfns = [0u64; 32];
+        // SAFETY: By the type invariant the list has so many entries; this initialises `walk`.
+        unsafe {
+            hv_bindings::sg_walk_start(walk.as_mut_ptr(), self.sgl.as_ptr(), self.entries);
+        }
+        loop {
+            // SAFETY: `walk` was initialised above, its list is valid by the type invariant, and
+            // `pfns` has room for as many as is said.
+            let count = unsafe {
+                hv_bindings::sg_walk_pfns(walk.as_mut_ptr(), pfns.as_mut_ptr(), pfns.len())
+            };
+            match pfns.get(..count as usize) {
+                Some(some) if !some.is_empty() => emit(some),
+                _ => return,
+            }
+        }
+    }
+}
