@@ -17,7 +17,7 @@
 //! [`include/scsi/scsi_cmnd.h`](srctree/include/scsi/scsi_cmnd.h),
 //! [`include/scsi/scsi_device.h`](srctree/include/scsi/scsi_device.h).
 
-use kernel::fmt;
+use core::fmt;
 
 mod callbacks;
 mod command;

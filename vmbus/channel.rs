@@ -10,7 +10,10 @@
 use kernel::{
     impl_has_work,
     prelude::*,
-    sync::{Arc, ArcBorrow},
+    sync::{
+        atomic::{Atomic, Full, Relaxed},
+        Arc, ArcBorrow,
+    },
     workqueue::{Work, WorkItem},
 };
 use kernel_ext::{
@@ -36,11 +39,25 @@ pub use open::{Offered, Open, OpenConfig, OpenError};
 /// Packets handled before the worker lets others run.
 const PACKETS_PER_TURN: usize = 256;
 
+/// Packets handled in one interrupt; what is left then is the worker's.
+const PACKETS_PER_INTERRUPT: usize = 64;
+
+/// Where the host's packets are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// In process context, where [`Handler::packet`] may sleep.
+    Worker,
+    /// In the interrupt itself, up to 64 packets at a time, and in process context when there are
+    /// more; [`Handler::packet`] mustn't sleep. For devices whose every packet is waited for.
+    Interrupt,
+}
+
 /// What a driver does when something happens on its channel.
 ///
 /// Called by the channel, never by the driver itself.
 pub trait Handler: Send + Sync {
-    /// The host sent a packet. Process context, one at a time and in order; may sleep.
+    /// The host sent a packet. One at a time and in order; process context, where it may sleep, unless
+    /// the channel was opened with [`Delivery::Interrupt`].
     ///
     /// `packet` lies in private memory and was checked; the payload's meaning wasn't.
     fn packet(&self, channel: &Channel, packet: Packet<'_>);
@@ -89,6 +106,26 @@ impl From<SendError> for Error {
     }
 }
 
+/// A packet with something that has to happen when it is in the ring, before the other side can see
+/// it: entering what an answer will ask for.
+pub trait Load {
+    /// Calls `with` with the packet.
+    fn packet<R>(&self, with: impl FnOnce(&OutPacket<'_>) -> R) -> R;
+
+    /// The packet is in the ring. Called once, under the ring's lock with interrupts off.
+    fn loaded(self);
+}
+
+impl Load for &OutPacket<'_> {
+    #[inline]
+    fn packet<R>(&self, with: impl FnOnce(&OutPacket<'_>) -> R) -> R {
+        with(self)
+    }
+
+    #[inline]
+    fn loaded(self) {}
+}
+
 /// Whether packets may be sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OutState {
@@ -111,8 +148,10 @@ struct Incoming {
     ring: InRing<Memory>,
     /// Where packets are copied to, once.
     buffer: KVVec<u8>,
-    /// The host broke the protocol; nothing is read any more.
-    broken: bool,
+    /// The host broke the ring's rules, and the worker hasn't dealt with it yet.
+    error: Option<RingError>,
+    /// It did, and nothing is read any more.
+    ended: bool,
 }
 
 /// An open channel, seen from everybody who uses it.
@@ -125,6 +164,11 @@ pub struct Channel {
     out: IrqLock<Outgoing>,
     /// One reader at a time: the worker, or the interrupt handler for a moment.
     input: TryCell<Incoming>,
+    delivery: Delivery,
+    /// 1 while packets of an unfinished batch are in the ring that the host wasn't told of.
+    signal_due: Atomic<u32>,
+    /// 1 while the outgoing ring needs the worker: [`OutState::Blocked`] or [`OutState::Broken`].
+    out_waits: Atomic<u32>,
     handler: Arc<dyn Handler>,
     #[pin]
     work: Work<Channel>,
@@ -162,6 +206,11 @@ impl Channel {
         &self.core.stats
     }
 
+    /// The CPU that takes the channel's interrupts.
+    pub fn target_cpu(&self) -> u32 {
+        self.core.target_cpu()
+    }
+
     /// Whether the host has withdrawn the channel.
     pub fn is_rescinded(&self) -> bool {
         self.core.is_rescinded()
@@ -183,41 +232,97 @@ impl Channel {
     ///
     /// [`SendError`]; nothing was sent.
     pub fn send(&self, packet: &OutPacket<'_>) -> core::result::Result<(), SendError> {
-        let stats = &self.core.stats;
-        let signal = {
-            let mut out = self.out.lock();
-            match out.state {
-                OutState::Broken | OutState::Closed => return Err(SendError::Gone),
-                _ if self.core.is_rescinded() => return Err(SendError::Gone),
-                _ => {}
-            }
-            let written = self.write(&mut out, packet);
-            if out.state == OutState::Broken {
-                if let Some(open) = self.core.open.get() {
-                    open.again();
-                }
-            }
-            written?
-        };
-        stats.packets_out.inc();
-        stats.bytes_out.add(packet.ring_bytes().unwrap_or(0).into());
-        if signal {
-            self.core.signal_host();
-        }
-        Ok(())
+        self.send_load(packet, true).map_err(|(error, _)| error)
     }
 
-    /// [`Channel::send`] under the lock.
-    fn write(
+    /// Writes the packet of a [`Load`] and signals the host if the ring's rules ask for it; unless it
+    /// is the `last` of a batch, that is left to [`Channel::flush`], or to the next packet that is
+    /// the last of its batch. Any context.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent, the load comes back, and the host was told of what was sent
+    /// before.
+    #[inline]
+    pub fn send_load<L: Load>(
+        &self,
+        load: L,
+        last: bool,
+    ) -> core::result::Result<(), (SendError, L)> {
+        match self.put(load) {
+            Ok(signal) if last => {
+                if self.take_due_signal() || signal {
+                    self.core.signal_host();
+                }
+                Ok(())
+            }
+            Ok(signal) => {
+                if signal {
+                    self.signal_due.store(1, Relaxed);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // It won't make room for what it doesn't know of.
+                self.flush();
+                Err(error)
+            }
+        }
+    }
+
+    /// Signals the host if it wasn't told of all packets. Any context.
+    #[inline]
+    pub fn flush(&self) {
+        if self.take_due_signal() {
+            self.core.signal_host();
+        }
+    }
+
+    /// Whether the host is to be signalled for an earlier packet of a batch; once.
+    #[inline]
+    fn take_due_signal(&self) -> bool {
+        self.signal_due.load(Relaxed) != 0 && self.signal_due.xchg(0, Full) != 0
+    }
+
+    /// Writes a packet; true when the host is to be signalled.
+    #[inline]
+    fn put<L: Load>(&self, load: L) -> core::result::Result<bool, (SendError, L)> {
+        let stats = &self.core.stats;
+        let mut out = self.out.lock();
+        let open = matches!(out.state, OutState::Ready | OutState::Blocked);
+        if !open || self.core.is_rescinded() {
+            return Err((SendError::Gone, load));
+        }
+        let bytes = match load.packet(|packet| self.stage(&mut out, packet)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if out.state == OutState::Broken {
+                    if let Some(open) = self.core.open.get() {
+                        open.again();
+                    }
+                }
+                return Err((error, load));
+            }
+        };
+        load.loaded();
+        let signal = out.ring.publish();
+        drop(out);
+        stats.packets_out.inc();
+        stats.bytes_out.add(bytes.into());
+        Ok(signal)
+    }
+
+    /// Puts a packet into the ring without publishing it, under the lock; the bytes it takes there.
+    fn stage(
         &self,
         out: &mut Outgoing,
         packet: &OutPacket<'_>,
-    ) -> core::result::Result<bool, SendError> {
+    ) -> core::result::Result<u32, SendError> {
         let stats = &self.core.stats;
         // Twice: room may appear between the failure and the request to be told of room.
         for _ in 0..2 {
-            match out.ring.write(packet) {
-                Ok(signal) => return Ok(signal),
+            match out.ring.stage(packet) {
+                Ok(bytes) => return Ok(bytes),
                 Err(RingError::Full { needed, .. }) => {
                     stats.out_full.inc();
                     if out.state == OutState::Ready {
@@ -227,6 +332,7 @@ impl Channel {
                         Ok(true) => continue,
                         Ok(false) => {
                             out.state = OutState::Blocked;
+                            self.out_waits.store(1, Relaxed);
                             return Err(SendError::Full);
                         }
                         Err(error) => return Err(self.broken_out(out, error)),
@@ -242,6 +348,7 @@ impl Channel {
     /// The host published an impossible read index. Any context, so the worker does the rest.
     fn broken_out(&self, out: &mut Outgoing, error: RingError) -> SendError {
         out.state = OutState::Broken;
+        self.out_waits.store(1, Relaxed);
         self.bad_packet(format_args!("{error}"));
         SendError::Gone
     }
@@ -249,12 +356,36 @@ impl Channel {
     /// The host signalled. Hard interrupt context, under RCU.
     #[inline]
     pub(crate) fn interrupt(self: ArcBorrow<'_, Self>) {
+        if self.delivery == Delivery::Interrupt && self.drain_in_interrupt() {
+            return;
+        }
         // No more signals until the worker has drained the ring. Somebody who reads right now looks
         // again after allowing signals.
         if let Some(mut input) = self.input.try_take() {
             input.ring.mask_interrupts();
         }
         Arc::from(self).again();
+    }
+
+    /// Hands packets out right here; false when there is something left for the worker.
+    fn drain_in_interrupt(&self) -> bool {
+        let Some(mut input) = self.input.try_take() else {
+            return false;
+        };
+        if input.ended || input.error.is_some() {
+            return input.ended;
+        }
+        let mut turn = 0;
+        loop {
+            match self.drain_once(&mut input, &mut turn, PACKETS_PER_INTERRUPT) {
+                Ok(true) if turn < PACKETS_PER_INTERRUPT => {}
+                Ok(more) => return !more && self.out_waits.load(Relaxed) == 0,
+                Err(error) => {
+                    input.error = Some(error);
+                    return false;
+                }
+            }
+        }
     }
 
     /// Reads packets and hands them out, until the ring is empty or the turn is over.
@@ -268,38 +399,39 @@ impl Channel {
         };
         let mut turn = 0;
         loop {
-            if input.broken {
+            if input.ended {
                 return;
             }
-            let more = match self.drain_once(&mut input, &mut turn) {
-                Ok(more) => more,
+            let more = match input.error.take() {
+                Some(error) => Err(error),
+                None => self.drain_once(&mut input, &mut turn, PACKETS_PER_TURN),
+            };
+            match more {
+                Ok(true) if turn >= PACKETS_PER_TURN => break,
+                Ok(true) => {}
+                Ok(false) => return,
                 Err(error) => {
-                    input.broken = true;
+                    input.ended = true;
                     drop(input);
                     return self.end(format_args!("{error}"));
                 }
-            };
-            if !more {
-                return;
-            }
-            if turn >= PACKETS_PER_TURN {
-                break;
             }
         }
         drop(input);
         self.again();
     }
 
-    /// Reads what there is; true when there is more.
+    /// Reads what there is, as long as `turn` is below `most`; true when there is more.
     fn drain_once(
         &self,
         input: &mut Incoming,
         turn: &mut usize,
+        most: usize,
     ) -> core::result::Result<bool, RingError> {
         let stats = &self.core.stats;
         let Incoming { ring, buffer, .. } = input;
         ring.mask_interrupts();
-        while *turn < PACKETS_PER_TURN {
+        while *turn < most {
             let Some(raw) = ring.read(buffer)? else {
                 break;
             };
@@ -316,7 +448,7 @@ impl Channel {
             stats.in_full_signals.inc();
             self.core.signal_host();
         }
-        if *turn >= PACKETS_PER_TURN {
+        if *turn >= most {
             return Ok(true);
         }
         ring.unmask_interrupts()
@@ -351,6 +483,7 @@ impl Channel {
             if out.state == OutState::Blocked {
                 out.ring.cancel_request();
                 out.state = OutState::Ready;
+                self.out_waits.store(0, Relaxed);
                 OutState::Blocked
             } else {
                 out.state
@@ -364,6 +497,8 @@ impl Channel {
 
     /// The host has withdrawn the channel. Process context.
     pub(crate) fn tell_rescinded(&self) {
+        // Whoever sends at this moment has finished when the handler learns of it.
+        self.out.lock().state = OutState::Closed;
         self.handler.rescinded(self);
     }
 

@@ -35,17 +35,19 @@ mod ring;
 mod root;
 pub mod stats;
 mod sysfs;
+mod tagged;
 mod unload;
 mod views;
 
 pub use self::{
-    channel::{Channel, Handler, Offered, Open, OpenConfig, OpenError, SendError},
+    channel::{Channel, Delivery, Handler, Load, Offered, Open, OpenConfig, OpenError, SendError},
     channel_core::ChannelStats,
     control::Outcome,
     device::Vmbus,
     gpadl::{Gpadl, Teardown},
     requests::{RequestError, Requests},
     ring::RingSizes,
+    tagged::{Reserved, Tagged},
 };
 
 /// A device on the bus.

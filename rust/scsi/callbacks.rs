@@ -7,7 +7,10 @@ use core::ptr::NonNull;
 use kernel::{
     error::from_result,
     ffi,
-    sync::Arc, //
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
 };
 
 use super::{
@@ -149,8 +152,10 @@ unsafe extern "C" fn eh_timed_out<T: HostDriver>(
 }
 
 unsafe extern "C" fn eh_host_reset<T: HostDriver>(cmd: *mut hv_bindings::scsi_cmnd) -> ffi::c_int {
-    // SAFETY: The mid-layer passes a command with its device, which it holds for this call.
-    if unsafe { driver_of::<T>((*cmd).device) }.reset() {
+    // SAFETY: The mid-layer passes a command with its device, which it holds for this call. The
+    // driver's data is the content of an `Arc` that lives at least as long.
+    let this = unsafe { ArcBorrow::from_raw(driver_of::<T>((*cmd).device)) };
+    if T::reset(this) {
         hv_bindings::SCSI_EH_SUCCESS
     } else {
         hv_bindings::SCSI_EH_FAILED

@@ -31,6 +31,7 @@ use kernel::{
             Release, //
         },
         Arc,
+        ArcBorrow, //
     },
     time::{
         delay::fsleep,
@@ -122,7 +123,7 @@ pub trait HostDriver: Sized + Send + Sync + 'static {
 
     /// Resets the host, and ends all commands that are under way. Process context; commands may be
     /// waiting for it, so it takes a bounded time. False: in vain, the devices go off line.
-    fn reset(&self) -> bool;
+    fn reset(this: ArcBorrow<'_, Self>) -> bool;
 }
 
 /// A host driver as the mid-layer sees it: one static a driver.

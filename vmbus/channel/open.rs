@@ -4,7 +4,11 @@
 
 use core::ops::Deref;
 
-use kernel::{new_work, prelude::*, sync::Arc};
+use kernel::{
+    new_work,
+    prelude::*,
+    sync::{atomic::Atomic, Arc},
+};
 use kernel_ext::{lock::TryCell, new_irq_lock, workqueue::cancel_sync};
 use vmbus_wire::{
     message::{guest, Offer, OpenChannel, USER_DATA_BYTES},
@@ -13,7 +17,7 @@ use vmbus_wire::{
     Status,
 };
 
-use super::{Channel, Handler, Incoming, OutState, Outgoing};
+use super::{Channel, Delivery, Handler, Incoming, OutState, Outgoing};
 use crate::{
     channel_core::{ChannelCore, HostEnd},
     control::Outcome,
@@ -31,6 +35,8 @@ pub struct OpenConfig {
     /// Bytes of the largest packet that the host may send, descriptor included. A larger one breaks
     /// the protocol.
     pub max_packet_bytes: usize,
+    /// Where packets are handed out.
+    pub delivery: Delivery,
     /// Bytes for the other side; for pipes the first four are the pipe mode.
     pub user_data: [u8; USER_DATA_BYTES],
 }
@@ -41,8 +47,15 @@ impl OpenConfig {
         Self {
             rings: RingSizes::both(ring_bytes),
             max_packet_bytes,
+            delivery: Delivery::Worker,
             user_data: [0; USER_DATA_BYTES],
         }
+    }
+
+    /// The same, with packets handed out in interrupts, see [`Delivery::Interrupt`].
+    pub const fn in_interrupts(mut self) -> Self {
+        self.delivery = Delivery::Interrupt;
+        self
     }
 }
 
@@ -139,8 +152,12 @@ impl Offered {
                 input: TryCell::new(Incoming {
                     ring: input,
                     buffer,
-                    broken: false,
+                    error: None,
+                    ended: false,
                 }),
+                delivery: config.delivery,
+                signal_due: Atomic::new(0),
+                out_waits: Atomic::new(0),
                 handler,
                 work <- new_work!("vmbus_channel"),
             }),

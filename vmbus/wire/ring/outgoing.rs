@@ -12,8 +12,10 @@ pub struct OutRing<M> {
     memory: M,
     /// Bytes of the data area, checked once.
     bytes: u32,
-    /// Our cursor; the shared write index is a copy of it.
+    /// Our cursor; the shared write index is a copy of it, or about to become one.
     write: u32,
+    /// The shared write index.
+    published: u32,
 }
 
 impl<M: RingMemory> OutRing<M> {
@@ -29,6 +31,7 @@ impl<M: RingMemory> OutRing<M> {
             memory,
             bytes,
             write: 0,
+            published: 0,
         })
     }
 
@@ -45,6 +48,7 @@ impl<M: RingMemory> OutRing<M> {
             memory,
             bytes,
             write,
+            published: write,
         })
     }
 
@@ -89,10 +93,29 @@ impl<M: RingMemory> OutRing<M> {
     /// [`RingError::CorruptIndex`].
     #[inline]
     pub fn write(&mut self, packet: &OutPacket<'_>) -> Result<bool, RingError> {
-        let old = self.write;
+        self.stage(packet)?;
+        Ok(self.publish())
+    }
+
+    /// Writes one packet that the other side doesn't see before [`OutRing::publish`], and returns
+    /// the bytes it takes in the ring.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutRing::write`].
+    #[inline]
+    pub fn stage(&mut self, packet: &OutPacket<'_>) -> Result<u32, RingError> {
+        let before = self.write;
         self.place(packet)?;
+        Ok(distance(before, self.write, self.bytes))
+    }
+
+    /// Shows the other side what was staged. True asks the caller to signal it.
+    #[inline]
+    pub fn publish(&mut self) -> bool {
+        let old = core::mem::replace(&mut self.published, self.write);
         self.memory.store_write_index(self.write);
-        Ok(self.wants_signal(old))
+        self.wants_signal(old)
     }
 
     /// Writes several packets and publishes them together, so that one signal serves all. Returns
@@ -105,7 +128,6 @@ impl<M: RingMemory> OutRing<M> {
     where
         I: IntoIterator<Item = OutPacket<'a>>,
     {
-        let old = self.write;
         let mut written = 0;
         for packet in packets {
             match self.place(&packet) {
@@ -117,8 +139,7 @@ impl<M: RingMemory> OutRing<M> {
         if written == 0 {
             return Ok((0, false));
         }
-        self.memory.store_write_index(self.write);
-        Ok((written, self.wants_signal(old)))
+        Ok((written, self.publish()))
     }
 
     /// Copies a packet behind our cursor and moves the cursor on, all of it private so far.

@@ -37,6 +37,25 @@ fn an_in_band_packet_has_the_bytes_of_vmpacket_descriptor() {
     assert_eq!(memory.data.borrow()[32..56], want);
 }
 
+#[test]
+fn what_is_staged_stays_unseen_until_it_is_published() {
+    let memory = HeapRing::new(PAGE);
+    let mut ring = OutRing::new(&memory).unwrap();
+    assert_eq!(ring.stage(&OutPacket::in_band(1, &[&[1; 8]])), Ok(32));
+    assert_eq!(memory.write_index.get(), 0);
+    assert_eq!(ring.stage(&OutPacket::in_band(2, &[])), Ok(24));
+    assert_eq!(memory.write_index.get(), 0);
+    assert!(ring.publish(), "the reader had found the ring empty");
+    assert_eq!(memory.write_index.get(), 56);
+    assert_eq!(ring.stage(&OutPacket::in_band(3, &[])), Ok(24));
+    assert!(!ring.publish(), "the reader has something to read");
+    // A packet that finds no room changes nothing.
+    let big = [0; PAGE as usize - 200];
+    let before = ring.write_index();
+    assert!(ring.stage(&OutPacket::in_band(4, &[&big, &[0; 120]])).is_err());
+    assert_eq!(ring.write_index(), before);
+}
+
 /// Pages in pieces, of which there may be more or fewer than promised.
 #[derive(Debug)]
 struct Pieces {

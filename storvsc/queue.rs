@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands on their way to the host, and what the SCSI mid-layer asks for besides.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        rcu::{self, Guard},
+        Arc, ArcBorrow,
+    },
+};
+use kernel_ext::{
+    compat, cpuhp,
+    scsi::{
+        Busy, Command, Direction, HostByte, HostDriver, Info, Mapped, NewDevice, Outcome, Pages,
+        Rejected, TimedOut,
+    },
+};
+use storvsc_wire::{
+    srb::{SrbExtension, SrbFlags, MAX_CDB_BYTES},
+    Address, DataDirection, GuestPacket, Layout, ProtocolVersion, Srb,
+};
+use vmbus::{Load, Reserved, SendError};
+use vmbus_wire::packet::{OutPacket, PageRuns};
+use zerocopy::little_endian::U64;
+
+use crate::{
+    controller::{Controller, State},
+    module_parameters,
+    port::Port,
+    recover,
+    stats::Unit,
+    trace,
+};
+
+/// Seconds that the host is told a command may take (`storvsc_queuecommand()`).
+const HOST_TIMEOUT: u32 = 60;
+
+/// A command that is being sent.
+struct Execute<'c> {
+    controller: &'c Controller,
+    reserved: Reserved,
+    command: Mapped<Controller>,
+    bytes: storvsc_wire::OutPacket,
+}
+
+/// The pages of a command as the wire crate wants them.
+#[derive(Debug)]
+struct Runs<'p>(Pages<'p>);
+
+impl PageRuns for Runs<'_> {
+    fn pages(&self) -> usize {
+        self.0.count()
+    }
+
+    fn for_each(&self, emit: &mut dyn FnMut(&[U64])) {
+        self.0.for_each(|pfns| {
+            let mut wire = [U64::ZERO; 32];
+            for (to, from) in wire.iter_mut().zip(pfns) {
+                *to = U64::new(*from);
+            }
+            emit(wire.get(..pfns.len()).unwrap_or(&wire));
+        });
+    }
+}
+
+impl Load for Execute<'_> {
+    #[inline]
+    fn packet<R>(&self, with: impl FnOnce(&OutPacket<'_>) -> R) -> R {
+        let id = self.reserved.id();
+        let payload = [self.bytes.as_bytes()];
+        match self.command.pages() {
+            Some(pages) => {
+                let (offset, bytes) = (pages.offset(), pages.bytes());
+                let runs = Runs(pages);
+                with(&OutPacket::page_runs(id, offset, bytes, &runs, &payload))
+            }
+            None => with(&OutPacket::in_band(id, &payload).requesting_completion()),
+        }
+    }
+
+    #[inline]
+    fn loaded(self) {
+        let now = self.controller.clock.now();
+        let entered = self.controller.commands.enter(self.reserved, self.command, now);
+        // The block layer has a number once. If it ever didn't, the second command ends here with an
+        // error, and its answer will belong to nothing.
+        drop(entered);
+    }
+}
+
+/// The request block of a command; `None` if it can't be one.
+fn request_block(host_number: u32, command: &Info<Controller>) -> Option<Srb> {
+    let given = command.cdb();
+    let address = command.address();
+    let mut cdb = [0; MAX_CDB_BYTES];
+    cdb.get_mut(..given.len())?.copy_from_slice(given);
+    let mut flags = SrbFlags::DISABLE_SYNCH_TRANSFER;
+    let direction = match command.direction() {
+        Direction::Out => {
+            flags = flags.with(SrbFlags::DATA_OUT);
+            DataDirection::Out
+        }
+        Direction::In => {
+            flags = flags.with(SrbFlags::DATA_IN);
+            DataDirection::In
+        }
+        Direction::None => DataDirection::None,
+    };
+    let mut extension = SrbExtension {
+        timeout: HOST_TIMEOUT,
+        ..SrbExtension::default()
+    };
+    if command.is_tagged() {
+        flags = flags
+            .with(SrbFlags::QUEUE_ACTION_ENABLE)
+            .with(SrbFlags::NO_QUEUE_FREEZE);
+        extension.queue_tag = SrbExtension::UNTAGGED;
+        extension.queue_action = SrbExtension::SIMPLE_TAG;
+    }
+    extension.flags = flags;
+    Some(Srb {
+        address: Address {
+            port: host_number as u8,
+            path: u8::try_from(address.channel).ok()?,
+            target: u8::try_from(address.target).ok()?,
+            lun: u8::try_from(address.lun).ok()?,
+        },
+        cdb,
+        cdb_length: given.len() as u8,
+        sense_length: Layout::Long.sense_bytes() as u8,
+        direction,
+        transfer_length: command.bytes(),
+        extension,
+    })
+}
+
+impl Controller {
+    /// Sends a command on the CPU's port, or on another if that has no room.
+    #[inline]
+    fn send(
+        &self,
+        mut command: Mapped<Self>,
+        bytes: storvsc_wire::OutPacket,
+        last: bool,
+    ) -> core::result::Result<(), (SendError, Mapped<Self>)> {
+        let guard = Guard::new();
+        let cpu = cpuhp::current_cpu() as usize;
+        let own = self
+            .routes
+            .get(cpu)
+            .map_or(0, |route| route.load(Relaxed) as usize);
+        let mut why = SendError::Gone;
+        let ports = self.used_ports();
+        // The own port first, then those after it, around.
+        let (before, from_own) = ports.split_at(own.min(ports.len()));
+        for port in Iterator::chain(from_own.iter(), before) {
+            let Some(port) = port.read(&guard) else {
+                continue;
+            };
+            match self.send_on(&port, command, bytes, last) {
+                Ok(()) => {
+                    // Earlier ones of the batch may have gone another way.
+                    if last && ports.len() > 1 {
+                        self.flush();
+                    }
+                    return Ok(());
+                }
+                Err((error, back)) => {
+                    command = back;
+                    if error != SendError::Gone {
+                        why = error;
+                    }
+                    if error == SendError::TooBig {
+                        break;
+                    }
+                }
+            }
+        }
+        Err((why, command))
+    }
+
+    #[inline]
+    fn send_on(
+        &self,
+        port: &Port,
+        command: Mapped<Self>,
+        bytes: storvsc_wire::OutPacket,
+        last: bool,
+    ) -> core::result::Result<(), (SendError, Mapped<Self>)> {
+        let place = self.place(command.tag());
+        let Some(reserved) = self.commands.reserve(place, port.number) else {
+            return Err((SendError::TooBig, command));
+        };
+        let load = Execute {
+            controller: self,
+            reserved,
+            command,
+            bytes,
+        };
+        port.channel
+            .send_load(load, last)
+            .map_err(|(error, load)| (error, load.command))
+    }
+
+    /// Tells the host what it wasn't told of yet, on every channel: a batch may have been sent from
+    /// several CPUs.
+    fn flush(&self) {
+        let guard = rcu::read_lock();
+        for port in self.used_ports().iter().filter_map(|port| port.read(&guard)) {
+            port.channel.flush();
+        }
+    }
+}
+
+impl HostDriver for Controller {
+    const NAME: &'static CStr = c"storvsc";
+
+    type DeviceData = Unit;
+
+    fn queue(
+        &self,
+        command: Command<Self>,
+        last: bool,
+    ) -> core::result::Result<(), Rejected<Self>> {
+        // Ends a command that isn't sent; the others of its batch are.
+        let refuse = |command: Command<Self>, host| {
+            command.complete(&Outcome::failed(host));
+            if last {
+                self.flush();
+            }
+            Ok(())
+        };
+        if self.state() != State::Running {
+            return refuse(command, HostByte::NoConnect);
+        }
+        let Some(srb) = request_block(self.host_number.load(Relaxed), &command) else {
+            return refuse(command, HostByte::BadTarget);
+        };
+        let bytes = GuestPacket::ExecuteSrb(srb).encode(Layout::Long);
+        trace::submit(self, &command);
+        let command = match command.map() {
+            Ok(command) => command,
+            Err(command) => return Err(command.reject(Busy::Device)),
+        };
+        if let Some(unit) = command.device_data() {
+            unit.commands.inc();
+        }
+        let (error, command) = match self.send(command, bytes, last) {
+            Ok(()) => return Ok(()),
+            Err(back) => back,
+        };
+        let command = command.unmap();
+        if let Some(unit) = command.device_data() {
+            unit.not_sent();
+        }
+        match error {
+            SendError::Full => {
+                self.stats.busy.inc();
+                Err(command.reject(Busy::Host))
+            }
+            // A request that never fits won't fit later either.
+            SendError::TooBig => refuse(command, HostByte::BadTarget),
+            // The channels are being closed: in a reset, for others to follow.
+            SendError::Gone if self.state() == State::Running => Err(command.reject(Busy::Host)),
+            SendError::Gone => refuse(command, HostByte::NoConnect),
+        }
+    }
+
+    fn commit(&self, _queue: u16) {
+        self.flush();
+    }
+
+    fn init_device(&self, device: &mut NewDevice<'_>) -> Result<Arc<Unit>> {
+        // Devices of Microsoft's say SPC-2 and have what came later.
+        device.try_newer_commands();
+        let unit = Arc::new(Unit::new(device.address()), GFP_KERNEL)?;
+        self.units.lock().push(unit.clone(), GFP_KERNEL)?;
+        Ok(unit)
+    }
+
+    fn configure_device(&self, device: &mut NewDevice<'_>) -> Result {
+        let seconds: u32 = compat::param(module_parameters::timeout.value());
+        device.set_timeout_ms(seconds.clamp(1, 86_400).saturating_mul(1000));
+        device.no_report_opcodes();
+        let version = self.version();
+        let microsoft = device.vendor().starts_with(b"Msft");
+        if microsoft && version == ProtocolVersion::WIN8_1 {
+            device.claim_spc3();
+        }
+        device.set_write_same(microsoft && version.has_write_same());
+        Ok(())
+    }
+
+    fn destroy_device(&self, data: Arc<Unit>) {
+        let mut units = self.units.lock();
+        let place = units.iter().position(|unit| Arc::ptr_eq(unit, &data));
+        let unit = place.and_then(|place| units.remove(place).ok());
+        drop(units);
+        drop(unit);
+    }
+
+    fn timed_out(&self, command: &Info<Self>) -> TimedOut {
+        self.command_timed_out(command)
+    }
+
+    fn reset(this: ArcBorrow<'_, Self>) -> bool {
+        recover::reset(&this.into())
+    }
+}
