@@ -10,7 +10,7 @@ use kernel::{
 };
 use kernel_ext::rcu::RcuSlot;
 
-use crate::{controller::Controller, stats::BUCKETS};
+use crate::{controller::Controller, module, stats::BUCKETS};
 
 type File = Pin<KBox<debugfs::File<Arc<Controller>>>>;
 
@@ -26,7 +26,7 @@ impl Files {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(controller: &Arc<Controller>) -> Result<Self> {
-        let dir = debugfs::Dir::new(c"storvsc").subdir(controller.dev.name());
+        let dir = module::debug_dir(controller.dev.name())?;
         // Each of a type of its own, so no loop.
         macro_rules! file {
             ($name:literal, $show:path) => {

@@ -16,6 +16,7 @@ mod control;
 mod controller;
 mod debug;
 mod device;
+mod module;
 mod port;
 mod queue;
 mod recover;
@@ -23,14 +24,14 @@ mod scan;
 mod stats;
 mod trace;
 
-use device::Bound;
+use kernel::prelude::*;
 use vmbus::vmbus_device_table;
 use vmbus_wire::guid::class;
 
 vmbus_device_table!(IDS, [class::SCSI, class::IDE]);
 
-kernel::module_driver!(<T>, vmbus::Adapter<T>, {
-    type: Bound,
+module! {
+    type: module::Module,
     name: "storvsc",
     authors: ["vmbus-rs developers"],
     description: "Hyper-V synthetic storage",
@@ -53,4 +54,4 @@ kernel::module_driver!(<T>, vmbus::Adapter<T>, {
             description: "Commands of a CPU's hardware queue at a time; a device has half of them",
         },
     },
-});
+}
