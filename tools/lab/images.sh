@@ -111,20 +111,28 @@ library_entries() {
 	done
 }
 
+# our_modules RELEASE DIR: our modules, and the stock ones that they need, into DIR.
+our_modules() {
+	local release=$1 dir=$2 module needs
+	mkdir -p "$dir"
+	shopt -s nullglob
+	local ours=("$REPO/build/modules/$release"/*.ko)
+	shopt -u nullglob
+	for module in "${ours[@]}"; do
+		# Debug information is most of the file, and the guest only carries it around.
+		root_program strip --strip-debug -o "$dir/$(basename "$module")" "$module"
+		needs=$(root_program modinfo -F depends "$module")
+		# Names of ours are none of the kernel's, so nothing is found for them.
+		# shellcheck disable=SC2086 # words
+		stock_modules "$release" "$dir" ${needs//,/ }
+	done
+}
+
 # guest_image RELEASE: init, cases, our modules and the stock ones that cases use.
 guest_image() {
 	local release=$1 stage stack
 	stage=$(mktemp -d "$IMAGES/.stage.XXXXXX")
-	mkdir -p "$stage"/{rust,c}/lib/modules/"$release"
-	shopt -s nullglob
-	local ours=("$REPO/build/modules/$release"/*.ko)
-	shopt -u nullglob
-	local module
-	for module in "${ours[@]}"; do
-		# Debug information is most of the file, and the guest only carries it around.
-		root_program strip --strip-debug -o "$stage/rust/lib/modules/$release/$(basename "$module")" \
-			"$module"
-	done
+	our_modules "$release" "$stage/rust/lib/modules/$release"
 	stock_modules "$release" "$stage/c/lib/modules/$release" hv_balloon hv_utils
 	for stack in rust c; do depmod_stage "$stage/$stack" "$release"; done
 	{
@@ -139,15 +147,23 @@ guest_image() {
 	rm -rf "$stage"
 }
 
+# What is above a disk driver, whoever wrote that.
+DISK_MODULES=(sd_mod sr_mod sg isofs)
+
 # stock_image: the modules of the kernel's own that a guest needs for synthetic devices, and
-# for virtio devices to compare with. It replaces the C stack of the base image.
+# for virtio devices to compare with. It replaces both stacks of the base image.
 stock_image() {
-	local release=$1 stage
+	local release=$1 stage stack
 	stage=$(mktemp -d "$IMAGES/.stage.XXXXXX")
-	stock_modules "$release" "$stage/lib/modules/$release" hv_balloon hv_utils hv_netvsc hv_storvsc \
-		sd_mod sr_mod sg isofs 8021q hv_sock virtio_blk virtio_net
-	depmod_stage "$stage" "$release"
-	files_in "$stage/lib/modules" /stack/c 644 | image "stock-$release"
+	our_modules "$release" "$stage/rust/lib/modules/$release"
+	stock_modules "$release" "$stage/rust/lib/modules/$release" "${DISK_MODULES[@]}"
+	stock_modules "$release" "$stage/c/lib/modules/$release" hv_balloon hv_utils hv_netvsc hv_storvsc \
+		"${DISK_MODULES[@]}" 8021q hv_sock virtio_blk virtio_net
+	for stack in rust c; do depmod_stage "$stage/$stack" "$release"; done
+	{
+		files_in "$stage/rust/lib/modules" /stack/rust 644
+		files_in "$stage/c/lib/modules" /stack/c 644
+	} | image "stock-$release"
 	rm -rf "$stage"
 }
 
@@ -169,7 +185,7 @@ storage_tools_image() {
 	fio=$("$LAB/fio")
 	{
 		tool_entries sbin/mkfs.ext4 sbin/e2fsck sbin/resize2fs sbin/dumpe2fs sbin/blkdiscard \
-			bin/sg_{inq,vpd,luns,readcap,unmap,write_same,modes,raw}
+			bin/sg_{inq,vpd,luns,readcap,unmap,write_same,modes,raw,reset}
 		echo "file /etc/mke2fs.conf $ROOT/etc/mke2fs.conf 644"
 		echo "file /bin/fio $fio/fio 755"
 		library_entries "$ROOT"/usr/lib/x86_64-linux-gnu/{libnuma.so.1,libaio.so.1t64,libz.so.1,libm.so.6,libc.so.6}
@@ -188,16 +204,21 @@ net_tools_image() {
 	} | image net-tools
 }
 
-# root_boot_image: the small RAM disk that leads to a root file system on a synthetic disk.
+# root_boot_image: the small RAM disk that leads to a root file system on a synthetic disk, by
+# our drivers or the kernel's own.
 root_boot_image() {
-	local release=$1 stage
+	local release=$1 stage stack
 	stage=$(mktemp -d "$IMAGES/.stage.XXXXXX")
-	stock_modules "$release" "$stage/lib/modules/$release" hv_storvsc sd_mod
-	depmod_stage "$stage" "$release"
+	our_modules "$release" "$stage/rust/lib/modules/$release"
+	stock_modules "$release" "$stage/rust/lib/modules/$release" sd_mod
+	stock_modules "$release" "$stage/c/lib/modules/$release" hv_storvsc sd_mod
+	for stack in rust c; do depmod_stage "$stage/$stack" "$release"; done
 	{
 		busybox_entries
 		echo "file /init $REPO/tests/guest/init-disk 755"
-		files_in "$stage/lib/modules" /lib/modules 644
+		files_in "$stage/rust/lib/modules" /stack/rust 644
+		files_in "$stage/c/lib/modules" /stack/c 644
+		echo "dir /lib 755"
 	} | image "root-boot-$release"
 	rm -rf "$stage"
 }

@@ -2,6 +2,7 @@
 # shellcheck shell=busybox disable=SC2034,SC2154
 # The root file system is on a synthetic disk.
 
+is_loaded "$STORVSC" || wrong "$STORVSC is not loaded"
 root=$(awk '$2 == "/" && $1 != "rootfs" { print $1 " " $3 }' /proc/mounts)
 matches "root file system" "$root" '/dev/(root|sda) ext4'
 grep -q 'root=/dev/sda' /proc/cmdline || wrong "this is not the scenario for it"
