@@ -26,6 +26,7 @@ mod process;
 mod qemu;
 mod qmp;
 mod report;
+mod rounds;
 mod shell;
 mod stop;
 mod suite;
@@ -92,6 +93,9 @@ struct RunArgs {
     /// Only these cases, comma separated.
     #[arg(long, env = "TEST", value_delimiter = ',')]
     test: Vec<String>,
+    /// Another number of rounds than the suite has, which must have one.
+    #[arg(long)]
+    rounds: Option<u32>,
     /// Whose drivers the guests use.
     #[arg(long, env = "STACK", default_value = "rust")]
     stack: Stack,
@@ -149,7 +153,8 @@ fn parse_image(text: &str) -> Result<(String, PathBuf), String> {
 impl RunArgs {
     /// Reads the suite and makes the job that a runner anywhere can carry out.
     fn job(&self, choice: &accel::Choice) -> Result<Job> {
-        let suite = Suite::read(&self.suite)?.select(&self.test)?;
+        let suite = Suite::read(&self.suite)?;
+        let suite = suite.select(&self.test)?.in_rounds(self.rounds)?;
         let mut job = Job {
             suite,
             stack: self.stack,

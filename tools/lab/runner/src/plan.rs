@@ -53,6 +53,9 @@ pub(crate) struct Suite {
     /// Whose drivers its guests use, whatever the user says: for a suite that judges the host.
     #[serde(default)]
     pub(crate) stack: Option<Stack>,
+    /// How often all of it is run, in this order and then again: for a suite that measures.
+    #[serde(default)]
+    pub(crate) rounds: Option<u32>,
     /// One guest each.
     pub(crate) scenarios: Vec<Scenario>,
 }
