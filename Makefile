@@ -18,7 +18,7 @@ export TEST KERNEL CLIPPY V JOBS MIRROR VMBUS_CACHE
 help: ## this list
 	@echo "vmbus-rs: Hyper-V guest drivers for Linux in Rust"
 	@echo
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Settings: KERNEL=<release>   another kernel (tools/lab/kernel --list names them)"
 	@echo "          SUITE=<name>       check: one suite; else: the build root's Debian release"
@@ -73,6 +73,9 @@ bench: root ## measure the module's ring code in user space
 bench-host: modules ## measure the C drivers on hvhost beside virtio on QEMU
 	@tools/bench/host
 
+bench-storage: modules ## measure our disk driver beside the C one, virtio and AHCI
+	@tools/bench/storage
+
 install: ## build the modules for the running kernel and install them
 	@tools/lab/install-modules
 
@@ -83,4 +86,4 @@ distclean: clean ## remove the cache as well: build root, kernels, images
 	@tools/lab/remove-cache
 
 .PHONY: help all deps root kernel metadata modules demo shell hvhost host-shell check debug-kernel check-debug \
-	check-full bench bench-host install clean distclean
+	check-full bench bench-host bench-storage install clean distclean

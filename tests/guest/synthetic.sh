@@ -108,16 +108,37 @@ need_disk() {
 disk_bytes() { echo $(($(cat "/sys/block/${1#/dev/}/size") * 512)); }
 disk_has_bytes() { [ "$(disk_bytes "$1")" = "$2" ]; }
 
-# fio_job NAME OPTION...: one fio run that must succeed; what it prints is left in FIO.
+# fio_job NAME OPTION...: one fio run that must succeed; what it reports is left in FIO.
 fio_job() {
+	fio_start "$@"
+	fio_finish "$1"
+}
+
+# fio_start NAME OPTION...: as fio_job, up to where fio runs; its process is left in FIO_PID.
+fio_start() {
 	local name=$1
 	shift
-	FIO=$(cd /tmp && fio --name="$name" --output-format=terse --terse-version=3 "$@" 2>&1) ||
-		fail "fio $name: $(echo "$FIO" | grep -v ';' | head -n 5 | tr '\n' ' ')"
-	FIO=$(echo "$FIO" | grep '^3;fio' | tail -n 1)
-	[ -n "$FIO" ] || fail "fio $name reported nothing"
+	(cd /tmp && exec fio --name="$name" --output-format=terse --terse-version=3 "$@") >/tmp/fio-out 2>&1 &
+	FIO_PID=$!
+}
+
+# fio_finish NAME [STATUS]: the rest of fio_job; this exit status is as good as 0.
+fio_finish() {
+	local status=0
+	wait "$FIO_PID" || status=$?
+	[ $status = 0 ] || [ $status = "${2:-0}" ] ||
+		fail "fio $1: status $status: $(grep -v ';' /tmp/fio-out | head -n 5 | tr '\n' ' ')"
+	FIO=$(grep '^3;fio' /tmp/fio-out | tail -n 1)
+	[ -n "$FIO" ] || fail "fio $1 reported nothing"
 	# Field 5 is the error of the job.
-	[ "$(fio_field 5)" = 0 ] || fail "fio $name: error $(fio_field 5)"
+	[ "$(fio_field 5)" = 0 ] || fail "fio $1: error $(fio_field 5)"
+}
+
+# fio_stop NAME: ends a fio that fio_start has started, which then reports what it has.
+fio_stop() {
+	kill -INT "$FIO_PID" 2>/dev/null || fail "fio $1 was over too soon"
+	# What it makes of that signal.
+	fio_finish "$1" 128
 }
 
 # fio_field N: of the terse report (version 3): 8 read IOPS, 7 read KiB/s, 49 and 48 written.
