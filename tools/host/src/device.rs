@@ -41,6 +41,12 @@ pub trait Device: Send + Sync + 'static {
     /// before the first offer.
     fn attached(&self, bus: DeviceHandle);
 
+    /// Whether the guest may open a channel (0: the primary one); where it may not, it is told that
+    /// the open failed. The bus's state is locked: only events may be emitted.
+    fn may_open(&self, _subchannel: u16) -> bool {
+        true
+    }
+
     /// Serves one open channel until it is told to stop (`Ok`) or the guest broke the protocol.
     ///
     /// # Errors

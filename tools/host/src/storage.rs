@@ -13,6 +13,8 @@ mod controller;
 mod drain;
 mod inject;
 mod lun;
+mod mail;
+mod misbehave;
 mod ring;
 mod scsi;
 mod session;

@@ -146,7 +146,12 @@ pub const COMMANDS: &[Known] = &[
     known(
         "inject",
         &["device", "lun", "kind", "count"],
-        "have a device misbehave",
+        "have a disk's commands fail or be late",
+    ),
+    known(
+        "misbehave",
+        &["device", "kind", "count"],
+        "have a controller break the protocol",
     ),
     known("heartbeat", &[], "whether the guest answers"),
     known(

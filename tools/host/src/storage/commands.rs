@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What the control socket may ask of a controller: `add-disk`, `remove-disk`, `resize-disk`,
-//! `inject`.
+//! `inject`, `misbehave`.
 
 use anyhow::{bail, ensure, Context};
 use serde_json::{json, Value};
@@ -45,6 +45,7 @@ pub(super) fn carry_out(
             .lun(lun(arguments)?)?
             .injections
             .control(arguments),
+        "misbehave" => super::misbehave::carry_out(controller, arguments),
         other => bail!("{} knows no command `{other}`", controller.name()),
     }
 }

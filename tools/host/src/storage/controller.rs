@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! A synthetic SCSI controller: its units, and what guest and host have agreed on.
+//! A synthetic SCSI controller, or the disk of an IDE one: its units, and what guest and host have
+//! agreed on.
+
+mod misconduct;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
@@ -9,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context};
 use parking_lot::{Mutex, RwLock};
 use serde_json::{json, Map, Value};
+use storvsc_wire::packet::Layout;
 use storvsc_wire::scsi::Sense;
 use storvsc_wire::{Address, ChannelProperties, NtStatus, ProtocolVersion};
 use uuid::Uuid;
@@ -18,6 +22,8 @@ use vmbus_wire::Guid;
 
 use super::drain::Drain;
 use super::lun::Lun;
+use super::mail::Mailbox;
+use super::misbehave::Misdeeds;
 use super::session;
 use super::stats::{ChannelCounters, Depth};
 use crate::args::spec::DiskSpec;
@@ -26,8 +32,11 @@ use crate::device::{Device, Identity};
 use crate::vmbus::channel::Channel;
 use crate::vmbus::handle::DeviceHandle;
 
-/// Namespace of the instance ids of controllers.
+/// Namespace of the instance ids of SCSI controllers.
 const NAMESPACE: Uuid = Uuid::from_u128(0x2a3f_91c4_7d18_4e0b_8c55_c1e0_96ab_44d2);
+/// Instance id of the disk at the first place of the first IDE controller; the place is in bytes 4
+/// and 5, the controller in the first four.
+const IDE_INSTANCE: Guid = Guid::literal("00000000-0000-8899-0000-000000000000");
 /// Largest transfer that Linux makes of its own accord (`BLK_DEF_MAX_SECTORS_CAP`); more would
 /// only let few requests fill a ring.
 const DEFAULT_TRANSFER_BYTES: u32 = 4 << 20;
@@ -93,6 +102,17 @@ impl Phase {
 struct Conversation {
     phase: Phase,
     subchannels: u16,
+    /// Transaction ids of the guest's latest packets, by operation; requests aren't among them.
+    asked: BTreeMap<u32, (u64, Layout)>,
+}
+
+/// What a controller is to the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A SCSI controller: units of target 0.
+    Scsi,
+    /// One disk at an IDE controller: unit 0 of this target, one channel.
+    Ide(u8),
 }
 
 /// What the guest is to be told: bits of [`Controller::news`].
@@ -120,12 +140,15 @@ pub(super) struct ChannelStats {
     pub(super) counters: ChannelCounters,
     pub(super) depth: Depth,
     pub(super) open: AtomicBool,
+    pub(super) mail: Mailbox,
 }
 
 /// A synthetic SCSI controller.
 pub struct Controller {
-    number: u8,
+    place: Place,
     name: String,
+    /// What serial numbers of its units begin with.
+    serials: String,
     options: ControllerOptions,
     luns: RwLock<BTreeMap<u8, Arc<Lun>>>,
     bus: OnceLock<DeviceHandle>,
@@ -136,14 +159,27 @@ pub struct Controller {
     news: AtomicU8,
     channels: Mutex<BTreeMap<u16, Arc<ChannelStats>>>,
     drain: Drain,
+    misdeeds: Misdeeds,
 }
 
 impl Controller {
     /// A controller without units; it is called `scsi` and its number.
     pub fn new(number: u8, options: ControllerOptions) -> Self {
+        let (name, serials) = (format!("scsi{number}"), format!("hvhost-{number}"));
+        Self::at(Place::Scsi, name, serials, options)
+    }
+
+    /// A controller of the IDE class without its disk; it is called `ide` and the target's number.
+    pub fn ide(target: u8, options: ControllerOptions) -> Self {
+        let (name, serials) = (format!("ide{target}"), format!("hvhost-ide-{target}"));
+        Self::at(Place::Ide(target), name, serials, options)
+    }
+
+    fn at(place: Place, name: String, serials: String, options: ControllerOptions) -> Self {
         Self {
-            number,
-            name: format!("scsi{number}"),
+            place,
+            name,
+            serials,
             options,
             luns: RwLock::default(),
             bus: OnceLock::new(),
@@ -153,6 +189,7 @@ impl Controller {
             news: AtomicU8::new(0),
             channels: Mutex::default(),
             drain: Drain::default(),
+            misdeeds: Misdeeds::default(),
         }
     }
 
@@ -163,23 +200,27 @@ impl Controller {
     ///
     /// A sentence that says which disk and why not.
     pub fn add(&self, spec: &DiskSpec) -> anyhow::Result<u8> {
+        let limit = match self.place {
+            Place::Scsi => MAX_LUNS,
+            Place::Ide(_) => 1,
+        };
         let number = {
             let luns = self.luns.read();
             match spec.lun {
-                Some(number) if number >= MAX_LUNS => {
-                    bail!("LUN {number}: {} at most", MAX_LUNS - 1)
+                Some(number) if number >= limit => {
+                    bail!("LUN {number} of {}: {} at most", self.name, limit - 1)
                 }
                 Some(number) if luns.contains_key(&number) => {
                     bail!("LUN {number} of {} is taken", self.name)
                 }
                 Some(number) => number,
-                None => (0..MAX_LUNS)
+                None => (0..limit)
                     .find(|number| !luns.contains_key(number))
                     .with_context(|| format!("{} has no LUN left", self.name))?,
             }
         };
         // Opening may take a while, which I/O on other units needn't.
-        let lun = Arc::new(Lun::open(self.number, number, spec)?);
+        let lun = Arc::new(Lun::open(&self.serials, number, spec)?);
         {
             let mut luns = self.luns.write();
             if luns.contains_key(&number) {
@@ -249,9 +290,13 @@ impl Controller {
             .with_context(|| format!("{} has no LUN {number}", self.name))
     }
 
-    /// What there is at an address. All units are at target 0 of the first path.
+    /// What there is at an address. All units are at one target of the first path.
     pub(super) fn target(&self, address: Address) -> Target {
-        if address.path != 0 || address.target != 0 {
+        let target = match self.place {
+            Place::Scsi => 0,
+            Place::Ide(target) => target,
+        };
+        if address.path != 0 || address.target != target {
             return Target::Nowhere;
         }
         match self.luns.read().get(&address.lun) {
@@ -322,6 +367,8 @@ impl Controller {
     /// Statistics of a channel, which is now open.
     pub(super) fn channel_opened(&self, index: u16) -> Arc<ChannelStats> {
         let stats = self.channels.lock().entry(index).or_default().clone();
+        // Nothing that was meant for who had it open before.
+        drop(stats.mail.take());
         stats.open.store(true, Ordering::Release);
         stats.counters.opened.inc();
         stats
@@ -403,7 +450,7 @@ impl Controller {
     }
 
     fn max_subchannels(&self, version: ProtocolVersion) -> u16 {
-        if !version.has_multi_channel() {
+        if !version.has_multi_channel() || matches!(self.place, Place::Ide(_)) {
             return 0;
         }
         let others = self
@@ -433,7 +480,11 @@ impl Controller {
         let Some(bus) = self.bus.get() else {
             return NtStatus::INSUFFICIENT_RESOURCES;
         };
-        match bus.offer_subchannels(count) {
+        let offered = match count.saturating_sub(self.missing_subchannels(count)) {
+            0 => Ok(0),
+            some => bus.offer_subchannels(some),
+        };
+        match offered {
             Ok(_) => {
                 conversation.subchannels = conversation.subchannels.saturating_add(count);
                 NtStatus::SUCCESS
@@ -456,11 +507,21 @@ fn tell_others(luns: &BTreeMap<u8, Arc<Lun>>) {
 
 impl Device for Controller {
     fn identity(&self) -> Identity {
-        let instance = Uuid::new_v5(&NAMESPACE, self.name.as_bytes());
+        let (class, instance) = match self.place {
+            Place::Scsi => {
+                let instance = Uuid::new_v5(&NAMESPACE, self.name.as_bytes());
+                (class::SCSI, Guid::from_bytes(instance.to_bytes_le()))
+            }
+            Place::Ide(target) => {
+                let mut instance = IDE_INSTANCE.to_bytes();
+                instance[4] = target;
+                (class::IDE, Guid::from_bytes(instance))
+            }
+        };
         Identity {
             name: self.name.clone(),
-            class: class::SCSI,
-            instance: Guid::from_bytes(instance.to_bytes_le()),
+            class,
+            instance,
             flags: OfferFlags(OfferFlags::ENUMERATE_DEVICE_INTERFACE),
             user_data: [0; USER_DATA_BYTES],
             monitor_latency: self.options.monitor_latency,
@@ -471,6 +532,10 @@ impl Device for Controller {
         if self.bus.set(bus).is_err() {
             tracing::error!("{} was attached twice", self.name);
         }
+    }
+
+    fn may_open(&self, subchannel: u16) -> bool {
+        self.lets_open(subchannel)
     }
 
     fn serve(self: Arc<Self>, channel: Channel) -> anyhow::Result<()> {
@@ -503,6 +568,7 @@ impl Device for Controller {
             "version": version.map(|version| version.to_string()),
             "luns": units,
             "channels": channels,
+            "misbehaviour": self.misdeeds.stats(),
         })
     }
 

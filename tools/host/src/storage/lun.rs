@@ -55,12 +55,12 @@ pub(super) struct Lun {
 }
 
 impl Lun {
-    /// Opens a disk.
+    /// Opens a disk; it has a serial number of its own or one that begins with `serials`.
     ///
     /// # Errors
     ///
     /// A sentence that names it.
-    pub(super) fn open(controller: u8, number: u8, spec: &DiskSpec) -> anyhow::Result<Self> {
+    pub(super) fn open(serials: &str, number: u8, spec: &DiskSpec) -> anyhow::Result<Self> {
         let backend = Backend::open(spec)?;
         let bytes = backend.bytes()?;
         let block = u64::from(spec.sector);
@@ -71,7 +71,7 @@ impl Lun {
         );
         let serial = match &spec.serial {
             Some(serial) => serial.clone(),
-            None => format!("hvhost-{controller}-{number}"),
+            None => format!("{serials}-{number}"),
         };
         // Number assigned by the administrator (NAA 3), the other bits made of the serial number.
         let hash = Uuid::new_v5(&NAMESPACE, serial.as_bytes()).as_u64_pair().0;

@@ -6,6 +6,7 @@
 //! What a guest can have under way at a time is limited: beyond that its packets stay in the ring.
 
 mod execute;
+mod misdeeds;
 mod request;
 mod turn;
 
@@ -21,12 +22,17 @@ use vmbus_wire::packet::{OutPacket, Packet, PacketBody};
 
 use super::controller::{ChannelStats, Controller, News};
 use super::drain::Generation;
+use super::mail::Letter;
+use super::misbehave::{Releases, ResetMode};
 use super::ring::Ring;
 use crate::vmbus::channel::{Channel, ChannelError};
+use misdeeds::{Held, Unanswered};
 use request::{Finished, Slots};
 
 /// Requests that a channel has under way at most; half of what its ring can answer at once.
 const MAX_UNDER_WAY: usize = 1024;
+/// Requests that a channel holds at most for a controller that doesn't answer.
+const MAX_HELD: usize = 8192;
 /// Resets that wait at most.
 const MAX_RESETS: usize = 64;
 /// How long a reset waits for what was under way before it.
@@ -62,11 +68,26 @@ struct Session {
     slots: Slots,
     answers: Vec<(u64, i32)>,
     /// What the ring to the guest has no room for.
-    outbox: VecDeque<(u64, VstorPacket)>,
+    outbox: VecDeque<Letter>,
     /// What is answered later, by time and then in order.
     delayed: BTreeMap<(Instant, u64), Finished>,
     delays: u64,
     resets: VecDeque<Reset>,
+    /// What the controller is to do wrong: requests that aren't answered, resets likewise,
+    /// completions that come again.
+    held: Vec<Held>,
+    unanswered: Vec<Unanswered>,
+    late: BTreeMap<(Instant, u64), Letter>,
+    /// What was let go of so far.
+    releases: Releases,
+    /// There are more packets of a storm, and room for them.
+    storming: bool,
+    /// Packets of storms so far.
+    stormed: u64,
+    /// Transaction id of the latest request.
+    latest: u64,
+    /// The ring to the guest was made corrupt.
+    mute: bool,
     warnings: u32,
 }
 
@@ -78,6 +99,7 @@ pub(super) fn serve(controller: Arc<Controller>, channel: Channel) -> anyhow::Re
     }
     let mut session = Session {
         stats: controller.channel_opened(index),
+        releases: controller.misdeeds().releases(),
         no_ring: !controller.options().io_uring,
         controller,
         channel,
@@ -89,6 +111,13 @@ pub(super) fn serve(controller: Arc<Controller>, channel: Channel) -> anyhow::Re
         delayed: BTreeMap::new(),
         delays: 0,
         resets: VecDeque::new(),
+        held: Vec::new(),
+        unanswered: Vec::new(),
+        late: BTreeMap::new(),
+        storming: false,
+        stormed: 0,
+        latest: 0,
+        mute: false,
         warnings: 0,
     };
     let served = session.run();
@@ -129,9 +158,26 @@ impl Session {
     fn converse(&mut self, reply: Reply, packet: GuestPacket) -> anyhow::Result<()> {
         let controller = &self.controller;
         let primary = self.index == 0;
+        let operation = packet.operation();
+        let reset = matches!(
+            packet,
+            GuestPacket::ResetLun(_) | GuestPacket::ResetAdapter | GuestPacket::ResetBus
+        );
+        if let Some(transaction) = reply.transaction {
+            let operation = if reset {
+                Operation::RESET_BUS
+            } else {
+                operation
+            };
+            controller.note_asked(operation, transaction, reply.layout);
+        }
         let status = match packet {
-            GuestPacket::ResetLun(_) | GuestPacket::ResetAdapter | GuestPacket::ResetBus => {
-                tracing::info!("{}: {}", controller.name(), packet.operation());
+            _ if reset && controller.misdeeds().reset() == ResetMode::Ignore => {
+                self.leave_unanswered(reply);
+                return Ok(());
+            }
+            _ if reset => {
+                tracing::info!("{}: {operation}", controller.name());
                 self.resets.push_back(Reset {
                     reply,
                     since: Instant::now(),
@@ -153,10 +199,14 @@ impl Session {
             GuestPacket::CreateSubChannels { count } => controller.create_subchannels(count),
             // Not a Fibre Channel adapter.
             GuestPacket::FibreChannelData => NtStatus::INVALID_DEVICE_REQUEST,
-            GuestPacket::ExecuteSrb(_) | GuestPacket::Other(_) => NtStatus::INVALID_DEVICE_REQUEST,
+            GuestPacket::ExecuteSrb(_)
+            | GuestPacket::ResetLun(_)
+            | GuestPacket::ResetAdapter
+            | GuestPacket::ResetBus
+            | GuestPacket::Other(_) => NtStatus::INVALID_DEVICE_REQUEST,
         };
         if !status.is_success() {
-            self.refused(packet.operation(), status);
+            self.refused(operation, status);
         }
         self.answer(reply, host::complete(reply.layout, status))
     }
@@ -189,25 +239,29 @@ impl Session {
 
     /// Puts an answer into the ring to the guest, or keeps it until there is room.
     fn answer(&mut self, reply: Reply, packet: VstorPacket) -> anyhow::Result<()> {
-        let Some(transaction) = reply.transaction else {
-            return Ok(());
-        };
-        if self.outbox.is_empty() && self.send(transaction, &packet)? {
+        match reply.transaction {
+            Some(transaction) => self.post(Letter::completion(transaction, packet)),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a packet into the ring to the guest, or keeps it until there is room.
+    fn post(&mut self, letter: Letter) -> anyhow::Result<()> {
+        if self.outbox.is_empty() && self.send(&letter)? {
             return Ok(());
         }
-        self.outbox.push_back((transaction, packet));
+        self.outbox.push_back(letter);
         Ok(())
     }
 
     /// False: there is no room in the ring.
-    fn send(&mut self, transaction: u64, packet: &VstorPacket) -> anyhow::Result<bool> {
-        let payload = [packet.as_bytes()];
-        match self
-            .channel
-            .send(&OutPacket::completion(transaction, &payload))
-        {
+    fn send(&mut self, letter: &Letter) -> anyhow::Result<bool> {
+        let payload = [letter.bytes()];
+        match self.channel.send(&letter.packet(&payload)) {
             Ok(()) => {
-                self.stats.counters.completions.inc();
+                if letter.completion {
+                    self.stats.counters.completions.inc();
+                }
                 Ok(true)
             }
             Err(ChannelError::Full) => {
@@ -220,11 +274,11 @@ impl Session {
 
     /// Sends what there was no room for.
     fn send_outbox(&mut self) -> anyhow::Result<()> {
-        while let Some((transaction, packet)) = self.outbox.front().copied() {
-            if !self.send(transaction, &packet)? {
+        while let Some(letter) = self.outbox.pop_front() {
+            if !self.send(&letter)? {
+                self.outbox.push_front(letter);
                 break;
             }
-            self.outbox.pop_front();
         }
         Ok(())
     }
@@ -267,6 +321,7 @@ impl Session {
                     // What the others hold back they let go of now.
                     controller.nudge_all();
                     self.release_delayed()?;
+                    self.end_held()?;
                     continue;
                 }
             }
@@ -291,6 +346,7 @@ impl Session {
     /// Waits until the system has let go of the guest's pages.
     fn close(mut self) -> anyhow::Result<()> {
         self.delayed.clear();
+        self.held.clear();
         self.controller.drain().end(self.index);
         self.stats.open.store(false, Ordering::Release);
         if self.index == 0 {

@@ -303,6 +303,18 @@ impl Channel {
         }
     }
 
+    /// Publishes any write index in the ring to the guest and interrupts it, so that the guest finds
+    /// its ring corrupt. The channel is unusable from then on.
+    pub fn corrupt(&mut self, index: u32) {
+        let memory = self.outgoing.memory();
+        memory.store_write_index(index);
+        self.broken = Some(RingError::CorruptIndex {
+            index,
+            ring_bytes: memory.len(),
+        });
+        self.control.interrupt();
+    }
+
     /// Interrupts the guest if something was sent that it has to be told of, and tells a guest
     /// that waits for room in its ring that packets were taken out.
     pub fn flush(&mut self) {

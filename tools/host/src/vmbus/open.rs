@@ -39,6 +39,8 @@ enum OpenError {
     Open,
     #[error("there is no GPADL {0:#x} of this channel")]
     NoGpadl(u32),
+    #[error("its device doesn't want it")]
+    Unwanted,
     #[error("there is no processor {0}")]
     NoProcessor(u32),
     #[error("GPADL {0:#x} has {1} ranges")]
@@ -87,7 +89,7 @@ impl State {
             Err(error) => {
                 self.refuse(format_args!("channel {relid} can't be opened: {error}"));
                 match error {
-                    OpenError::System(_) => FAILED,
+                    OpenError::System(_) | OpenError::Unwanted => FAILED,
                     _ => INVALID,
                 }
             }
@@ -120,6 +122,9 @@ impl State {
         }
         let device = channel.device.clone();
         let (subchannel, connection_id) = (channel.subchannel, channel.connection_id);
+        if !device.device.may_open(subchannel) {
+            return Err(OpenError::Unwanted);
+        }
         let monitor = channel.monitor;
         let gpadl = (owner == Some(relid))
             .then(|| device.gpadls.read().get(&open.ring_gpadl).cloned())

@@ -9,3 +9,4 @@ mod faults;
 mod guest;
 mod hotplug;
 mod io;
+mod misdeeds;

@@ -30,7 +30,7 @@ impl Bench {
         image.as_file().set_len(1 << 20).unwrap();
         let open = |spec: &str| {
             let spec: DiskSpec = spec.parse().unwrap();
-            Lun::open(0, 0, &spec).unwrap()
+            Lun::open("hvhost-0", 0, &spec).unwrap()
         };
         Self {
             memory: GuestMemory::new(GuestMemoryMmap::from_ranges(&ranges).unwrap()),

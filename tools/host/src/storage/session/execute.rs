@@ -15,7 +15,7 @@ use super::super::inject::Injected;
 use super::super::ring::Ring;
 use super::super::scsi::{self, Outcome, Verdict};
 use super::super::work::{Job, Step, Work};
-use super::request::{Finished, Request, Slot, Tally, UnderWay};
+use super::request::{Asked, Finished, Member, Request, Slot, Tally, UnderWay};
 use super::{Reply, Session};
 
 /// Token of the ring's event among a channel's watched files.
@@ -30,6 +30,7 @@ impl Session {
         srb: &Srb,
     ) -> anyhow::Result<()> {
         self.stats.counters.requests.inc();
+        self.latest = packet.transaction_id;
         if !self.controller.is_ready() {
             let status = NtStatus::INVALID_DEVICE_STATE;
             self.refused(Operation::EXECUTE_SRB, status);
@@ -42,33 +43,49 @@ impl Session {
                 self.stats.counters.bad_buffers.inc();
                 self.warn(format_args!("request for {}: {error}", srb.address));
                 let outcome = Outcome::port(SrbStatus::INVALID_REQUEST);
-                return self.complete(reply, srb.address, srb.sense_length, outcome);
+                return self.complete(reply, Asked::of(srb), outcome);
             }
         };
+        let member = Member::new(&self.controller);
+        if self.controller.misdeeds().concern_requests() {
+            self.execute_badly(reply, srb, buffer, member)
+        } else {
+            self.carry_out(reply, srb, buffer, member)
+        }
+    }
+
+    /// Carries a request out whose data there is room for.
+    pub(super) fn carry_out(
+        &mut self,
+        reply: Reply,
+        srb: &Srb,
+        buffer: DataBuffer,
+        member: Member,
+    ) -> anyhow::Result<()> {
+        let asked = Asked::of(srb);
+        let most = self.controller.options().max_transfer_bytes;
         let command = Command::parse(srb.cdb());
         if let Ok(Command::ReportLuns { select, allocation }) = command {
             let outcome = self.report_luns(srb.address, select, allocation, &buffer);
-            return self.complete(reply, srb.address, srb.sense_length, outcome);
+            return self.complete(reply, asked, outcome);
         }
         let lun = match self.controller.target(srb.address) {
             Target::Unit(lun) => lun,
             nothing => {
                 let outcome = no_unit(&nothing, srb, &buffer);
-                return self.complete(reply, srb.address, srb.sense_length, outcome);
+                return self.complete(reply, asked, outcome);
             }
         };
         lun.counters.commands.inc();
         let mut request = Request {
             reply,
-            address: srb.address,
-            sense_room: srb.sense_length,
+            asked,
             transferred: 0,
             tally: Tally::Other,
             until: None,
-            under_way: UnderWay::new(&self.controller, &self.stats, lun.clone()),
+            under_way: UnderWay::new(member, &self.stats, lun.clone()),
         };
-        let opcode = srb.cdb().first().copied().unwrap_or(0);
-        if let Some(injected) = lun.injections.take(opcode, command.as_ref().ok()) {
+        if let Some(injected) = lun.injections.take(asked.opcode, command.as_ref().ok()) {
             lun.counters.injected.inc();
             match injected {
                 Injected::Sense(sense) => return self.finish(request, Outcome::check(sense)),
@@ -235,36 +252,38 @@ impl Session {
     /// Answers a request that is done.
     pub(super) fn let_go(&mut self, finished: Finished) -> anyhow::Result<()> {
         let Finished { request, outcome } = finished;
-        self.complete(request.reply, request.address, request.sense_room, outcome)
+        self.complete(request.reply, request.asked, outcome)
     }
 
     /// Answers EXECUTE_SRB.
-    fn complete(
+    pub(super) fn complete(
         &mut self,
         reply: Reply,
-        address: Address,
-        sense_room: u8,
+        asked: Asked,
         outcome: Outcome,
     ) -> anyhow::Result<()> {
-        let sense = outcome.sense.cut(sense_room.into());
+        let sense = outcome.sense.cut(asked.sense_room.into());
         let srb_status = if sense.as_bytes().is_empty() {
             SrbStatus(outcome.srb_status.0 & !SrbStatus::AUTOSENSE_VALID)
         } else {
             outcome.srb_status
         };
         let completion = SrbCompletion {
-            address,
+            address: asked.address,
             srb_status,
             scsi_status: outcome.scsi_status,
             transferred: outcome.transferred,
             sense,
         };
+        if self.controller.misdeeds().concern_requests() {
+            return self.complete_badly(reply, asked, completion);
+        }
         self.answer(reply, host::complete_srb(reply.layout, &completion))
     }
 
     /// Answers EXECUTE_SRB whose fields make no sense.
     pub(super) fn refuse_srb(&mut self, reply: Reply, status: SrbStatus) -> anyhow::Result<()> {
-        self.complete(reply, Address::default(), 0, Outcome::port(status))
+        self.complete(reply, Asked::default(), Outcome::port(status))
     }
 
     /// REPORT LUNS is answered at any unit, also at one that isn't there: guests ask unit 0. At

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use storvsc_wire::Address;
+use storvsc_wire::{Address, Srb};
 
 use super::super::buffer::DataBuffer;
 use super::super::controller::{ChannelStats, Controller};
@@ -15,27 +15,42 @@ use super::super::stats::ChannelCounters;
 use super::super::work::{Job, Work};
 use super::Reply;
 
-/// Counts a request as under way for as long as it lives.
-pub(super) struct UnderWay {
+/// Has resets wait for a request for as long as it lives.
+pub(super) struct Member {
     controller: Arc<Controller>,
-    channel: Arc<ChannelStats>,
-    pub(super) lun: Arc<Lun>,
-    generation: Generation,
+    pub(super) generation: Generation,
 }
 
-impl UnderWay {
-    pub(super) fn new(
-        controller: &Arc<Controller>,
-        channel: &Arc<ChannelStats>,
-        lun: Arc<Lun>,
-    ) -> Self {
-        lun.depth.enter();
-        channel.depth.enter();
+impl Member {
+    pub(super) fn new(controller: &Arc<Controller>) -> Self {
         Self {
             generation: controller.drain().enter(),
             controller: controller.clone(),
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.controller.drain().leave(self.generation);
+    }
+}
+
+/// Counts a request as under way for as long as it lives.
+pub(super) struct UnderWay {
+    channel: Arc<ChannelStats>,
+    pub(super) lun: Arc<Lun>,
+    member: Member,
+}
+
+impl UnderWay {
+    pub(super) fn new(member: Member, channel: &Arc<ChannelStats>, lun: Arc<Lun>) -> Self {
+        lun.depth.enter();
+        channel.depth.enter();
+        Self {
             channel: channel.clone(),
             lun,
+            member,
         }
     }
 }
@@ -44,7 +59,28 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.lun.depth.leave();
         self.channel.depth.leave();
-        self.controller.drain().leave(self.generation);
+    }
+}
+
+/// What of a request its completion depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) address: Address,
+    /// Bytes of sense data that the guest takes.
+    pub(super) sense_room: u8,
+    pub(super) opcode: u8,
+    /// Bytes of data.
+    pub(super) bytes: u32,
+}
+
+impl Asked {
+    pub(super) fn of(srb: &Srb) -> Self {
+        Self {
+            address: srb.address,
+            sense_room: srb.sense_length,
+            opcode: srb.cdb().first().copied().unwrap_or(0),
+            bytes: srb.transfer_length,
+        }
     }
 }
 
@@ -82,8 +118,7 @@ impl Tally {
 /// A request that reached a unit.
 pub(super) struct Request {
     pub(super) reply: Reply,
-    pub(super) address: Address,
-    pub(super) sense_room: u8,
+    pub(super) asked: Asked,
     pub(super) transferred: u64,
     pub(super) tally: Tally,
     /// Answered not before.
@@ -127,7 +162,7 @@ pub(super) struct Finished {
 
 impl Finished {
     pub(super) fn generation(&self) -> Generation {
-        self.request.under_way.generation
+        self.request.under_way.member.generation
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::ring::Ring;
 use super::execute::RING_TOKEN;
-use super::{Session, MAX_RESETS, MAX_UNDER_WAY};
+use super::{Session, MAX_HELD, MAX_RESETS, MAX_UNDER_WAY};
 use crate::vmbus::channel::{PacketBuffer, Wake};
 
 /// Packets that are taken before the guest gets answers.
@@ -20,11 +20,17 @@ impl Session {
         let mut buffer = PacketBuffer::default();
         loop {
             for turn in 1.. {
-                let more = self.take_packets(&mut buffer)?;
+                let mut more = self.take_packets(&mut buffer)?;
+                self.misbehave()?;
+                if self.mute {
+                    return self.wait_for_the_end();
+                }
                 self.pump()?;
                 self.release_delayed()?;
                 self.drive_resets()?;
                 self.send_outbox()?;
+                self.storming = self.storm()?;
+                more |= self.storming;
                 self.tell_news()?;
                 if !more || turn >= TURNS {
                     break;
@@ -41,6 +47,7 @@ impl Session {
     fn is_full(&self) -> bool {
         self.slots.len().saturating_add(self.delayed.len()) >= MAX_UNDER_WAY
             || self.resets.len() >= MAX_RESETS
+            || self.held.len() >= MAX_HELD
             || !self.outbox.is_empty()
     }
 
@@ -103,13 +110,19 @@ impl Session {
 
     /// Sleeps until there is something to do.
     fn sleep(&mut self) -> anyhow::Result<Wake> {
-        let mut limit = self
-            .delayed
-            .first_key_value()
-            .map(|((until, _), _)| until.saturating_duration_since(Instant::now()));
+        let delayed = self.delayed.first_key_value().map(|(key, _)| key.0);
+        let late = self.late.first_key_value().map(|(key, _)| key.0);
+        let mut limit = delayed
+            .into_iter()
+            .chain(late)
+            .min()
+            .map(|until| until.saturating_duration_since(Instant::now()));
         let behind = self.ring.as_mut().is_some_and(Ring::is_behind);
         if behind || !self.resets.is_empty() {
             limit = Some(limit.unwrap_or(POLL).min(POLL));
+        }
+        if self.storming {
+            limit = Some(Duration::ZERO);
         }
         if self.is_full() {
             // The guest's ring may hold packets, with which `wait` would return at once.
