@@ -63,6 +63,11 @@ fn show_controller(controller: &Controller, f: &mut fmt::Formatter<'_>) -> fmt::
     writeln!(f, "state: {}", controller.state().name())?;
     writeln!(f, "host: {}", controller.host_number())?;
     writeln!(f, "channels: {}", channels.count())?;
+    write!(f, "routes:")?;
+    for route in controller.routes.iter() {
+        write!(f, " {}", route.load(Relaxed))?;
+    }
+    writeln!(f)?;
     writeln!(f, "queues: {}", controller.queues)?;
     writeln!(f, "queue_depth: {}", controller.queue_depth)?;
     writeln!(f, "max_transfer_bytes: {bytes}")?;
@@ -93,10 +98,6 @@ fn show_channels(controller: &Controller, f: &mut fmt::Formatter<'_>) -> fmt::Re
             controller.commands.count(Some(number)),
             stats.out_full,
         )?;
-    }
-    let routes = controller.routes.iter();
-    for (cpu, route) in routes.enumerate() {
-        writeln!(f, "# cpu {cpu} sends on channel {}", route.load(Relaxed))?;
     }
     Ok(())
 }
