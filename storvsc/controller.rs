@@ -19,7 +19,7 @@ use kernel_ext::{
     workqueue::{Flags, Queue},
 };
 use storvsc_wire::{conversation::MOST_SUBCHANNELS, Agreement, ProtocolVersion};
-use vmbus::{Channel, Open, Tagged};
+use vmbus::{stats::Counter, Channel, Open, Tagged};
 use vmbus_wire::guid::class;
 
 use crate::{
@@ -98,6 +98,8 @@ pub(crate) struct Controller {
     pub(crate) control: Control,
     /// The open channels by their number.
     pub(crate) ports: KVec<RcuSlot<Port>>,
+    /// Commands that ended, for each channel.
+    pub(crate) ended: KVec<Counter>,
     /// One more than the highest number of a port that is or was open.
     ports_used: Atomic<u32>,
     /// Which port a CPU sends on.
@@ -154,8 +156,10 @@ impl Controller {
             .checked_mul(queue_depth.into())
             .ok_or(EINVAL)?;
         let mut ports = KVec::with_capacity(MOST_CHANNELS, GFP_KERNEL)?;
+        let mut ended = KVec::with_capacity(MOST_CHANNELS, GFP_KERNEL)?;
         for _ in 0..MOST_CHANNELS {
             ports.push(RcuSlot::empty(), GFP_KERNEL)?;
+            ended.push(Counter::new(), GFP_KERNEL)?;
         }
         let mut routes = KVec::with_capacity(cpus as usize, GFP_KERNEL)?;
         for _ in 0..cpus {
@@ -172,6 +176,7 @@ impl Controller {
                 agreement <- new_mutex!(None, "storvsc_agreement"),
                 control <- Control::new(),
                 ports,
+                ended,
                 ports_used: Atomic::new(0),
                 routes,
                 commands,
@@ -229,6 +234,14 @@ impl Controller {
     pub(crate) fn used_ports(&self) -> &[RcuSlot<Port>] {
         let used = self.ports_used.load(Relaxed) as usize;
         self.ports.get(..used).unwrap_or(&self.ports)
+    }
+
+    /// Counts a command that ended, on the channel it was sent on.
+    #[inline]
+    pub(crate) fn count_end(&self, channel: u16) {
+        if let Some(ended) = self.ended.get(usize::from(channel)) {
+            ended.inc();
+        }
     }
 
     /// Chooses for each CPU the port it sends on: that whose interrupts it takes; else, in turns, one

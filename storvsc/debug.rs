@@ -9,6 +9,7 @@ use kernel::{
     sync::{atomic::Relaxed, Arc},
 };
 use kernel_ext::rcu::RcuSlot;
+use vmbus::stats::Counter;
 
 use crate::{controller::Controller, module, stats::BUCKETS};
 
@@ -86,17 +87,16 @@ fn show_channels(controller: &Controller, f: &mut fmt::Formatter<'_>) -> fmt::Re
     writeln!(f, "channel relid cpu submitted completed in_flight busy")?;
     for port in controller.ports.iter().filter_map(RcuSlot::get) {
         let (number, channel) = (port.number, &port.channel);
-        let stats = channel.stats();
+        let in_flight = controller.commands.count(Some(number)) as u64;
+        let ended = controller.ended.get(usize::from(number));
+        let ended = ended.map_or(0, Counter::get);
         writeln!(
             f,
-            "{} {} {} {} {} {} {}",
-            number,
+            "{number} {} {} {} {ended} {in_flight} {}",
             channel.offer().relid,
             channel.target_cpu(),
-            stats.packets_out,
-            stats.packets_in,
-            controller.commands.count(Some(number)),
-            stats.out_full,
+            ended.saturating_add(in_flight),
+            channel.stats().out_full,
         )?;
     }
     Ok(())

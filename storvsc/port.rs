@@ -80,6 +80,7 @@ impl Listener {
             controller.changes.note(change);
             controller.look();
         }
+        controller.count_end(self.number);
         let good = verdict.disposition == Disposition::Answered
             && verdict.status == ScsiStatus::GOOD;
         let ns = controller.clock.now().saturating_sub(sent_at);

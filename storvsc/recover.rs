@@ -54,7 +54,8 @@ impl Controller {
     /// nobody is sending.
     pub(crate) fn end_commands(&self, channel: Option<u16>, how: HostByte) -> usize {
         let mut count = 0;
-        self.commands.drain(channel, |command| {
+        self.commands.drain(channel, |command, sent_on| {
+            self.count_end(sent_on);
             if let Some(unit) = command.device_data() {
                 unit.gave_up();
             }

@@ -127,9 +127,10 @@ impl<P: Pointer> Tagged<P> {
         }
     }
 
-    /// Takes all requests that were sent on `channel` (on any, if `None`), passing each to `with`:
+    /// Takes all requests that were sent on `channel` (on any, if `None`), passing each to `with`, with
+    /// the channel it was sent on:
     /// for channels that the host has let go of and on which nobody sends any more.
-    pub fn drain(&self, channel: Option<u16>, mut with: impl FnMut(P)) {
+    pub fn drain(&self, channel: Option<u16>, mut with: impl FnMut(P, u16)) {
         for place in self.places.iter() {
             let before = TagWord::from_raw(place.word.load(Acquire));
             if !is_on(before, channel) {
@@ -138,7 +139,7 @@ impl<P: Pointer> Tagged<P> {
             let after = before.end_any().to_raw();
             if place.word.cmpxchg(before.to_raw(), after, Full).is_ok() {
                 if let Some(request) = place.request.take() {
-                    with(request);
+                    with(request, before.channel());
                 }
             }
         }
