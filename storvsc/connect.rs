@@ -20,6 +20,9 @@ const STEP_WAIT_MS: u32 = 20_000;
 /// Bytes of the longest packet that is taken from a host. Its own are 80 bytes long.
 const PACKET_BYTES: usize = 4096;
 
+/// CPUs that share a channel in large guests (`storvsc_vcpus_per_sub_channel`).
+const CPUS_PER_CHANNEL: usize = 4;
+
 /// KiB of a ring, from and to.
 const RING_KIB: (u32, u32) = (16, 8192);
 
@@ -103,7 +106,13 @@ impl Controller {
     /// error.
     fn ask_for_subchannels(self: &Arc<Self>, channel: &Channel, agreement: &Agreement) -> Result {
         let share: u32 = compat::param(module_parameters::cpus_per_channel.value());
-        let wanted = cpuhp::online().count().div_ceil(share.max(1) as usize);
+        let cpus = cpuhp::online().count();
+        let wanted = match share {
+            // A command that is answered on the CPU that waits for it saves an interrupt between
+            // CPUs. Beyond four, the number that the C driver takes.
+            0 => cpus.div_ceil(CPUS_PER_CHANNEL).max(cpus.min(CPUS_PER_CHANNEL)),
+            share => cpus.div_ceil(share as usize),
+        };
         let count = u16::try_from(wanted.saturating_sub(1))
             .unwrap_or(u16::MAX)
             .min(agreement.max_subchannels);

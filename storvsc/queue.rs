@@ -43,6 +43,7 @@ struct Execute<'c> {
     reserved: Reserved,
     command: Mapped<Controller>,
     bytes: storvsc_wire::OutPacket,
+    sent_at: u64,
 }
 
 /// The pages of a command as the wire crate wants them.
@@ -82,8 +83,8 @@ impl Load for Execute<'_> {
 
     #[inline]
     fn loaded(self) {
-        let now = self.controller.clock.now();
-        let entered = self.controller.commands.enter(self.reserved, self.command, now);
+        let commands = &self.controller.commands;
+        let entered = commands.enter(self.reserved, self.command, self.sent_at);
         // The block layer has a number once. If it ever didn't, the second command ends here with an
         // error, and its answer will belong to nothing.
         drop(entered);
@@ -198,6 +199,7 @@ impl Controller {
             reserved,
             command,
             bytes,
+            sent_at: self.clock.now(),
         };
         port.channel
             .send_load(load, last)

@@ -46,8 +46,8 @@ module! {
             description: "KiB of each ring of a channel",
         },
         cpus_per_channel: u32 {
-            default: 4,
-            description: "One channel for so many CPUs, if the host has them",
+            default: 0,
+            description: "One channel for so many CPUs, if the host has them; 0: a channel each for up to four CPUs, then one for four",
         },
         queue_depth: u32 {
             default: 512,

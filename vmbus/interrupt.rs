@@ -183,7 +183,9 @@ impl Connection {
                 self.stats.stray_events.inc();
             }
         });
-        if cpu.synic.handle_timer_message() {
+        // Nearly always there is no message, and then nothing more to do: what is in the inbox, a
+        // worker has been woken for.
+        if cpu.synic.peek_message_type().is_none() || cpu.synic.handle_timer_message() {
             return;
         }
         if cpu.fetch() {

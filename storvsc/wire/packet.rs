@@ -181,10 +181,18 @@ impl OutPacket {
             flags: U32::new(flags),
             status: U32::new(status.0),
         };
+        // Whole copies, because one is made for every command.
         let mut bytes = [0; MAX_PACKET_BYTES];
-        let all = header.as_bytes().iter().chain(body.as_bytes());
-        for (to, from) in bytes.iter_mut().zip(all).take(layout.packet_bytes()) {
-            *to = *from;
+        let room = layout.packet_bytes().saturating_sub(HEADER_BYTES);
+        let body = body.as_bytes();
+        let body = body.get(..room).unwrap_or(body);
+        if let Some((head, rest)) = bytes.split_first_chunk_mut::<HEADER_BYTES>() {
+            if let Ok(header) = header.as_bytes().try_into() {
+                *head = header;
+            }
+            if let Some(to) = rest.get_mut(..body.len()) {
+                to.copy_from_slice(body);
+            }
         }
         Self { bytes, layout }
     }

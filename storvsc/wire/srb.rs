@@ -55,6 +55,10 @@ impl RawSrb {
             got: HEADER_BYTES.saturating_add(body.len()),
         };
         let body = body.get(..wanted).ok_or(short)?;
+        // The long layout in one go; it is every command's.
+        if let Ok(raw) = Self::read_from_bytes(body) {
+            return Ok(raw);
+        }
         let mut whole = [0; size_of::<Self>()];
         for (to, from) in whole.iter_mut().zip(body) {
             *to = *from;
