@@ -39,7 +39,8 @@ pub struct Args {
     /// Memory of the guest
     #[arg(long, value_name = "SIZE", default_value = "1G")]
     pub mem: Size,
-    /// A disk: FILE or ram:SIZE, then ,ro ,lun=N ,controller=N ,cdrom ,serial=S ,sector=512|4096
+    /// A disk: FILE or ram:SIZE, then ,ro ,lun=N ,controller=N ,ide[=N] ,cdrom ,serial=S
+    /// ,sector=512|4096
     #[arg(long = "disk", value_name = "SPEC")]
     pub disks: Vec<DiskSpec>,
     /// A NIC: tap=NAME or peer[=echo|discard|source|sink], then ,mac=.. ,queues=N ,mtu=N ,vlan=N
@@ -239,7 +240,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((args.disks.len(), args.nics.len()), (2, 2));
-        assert_eq!(args.disks[1].lun, Some(3));
+        assert_eq!(args.disks[1].place, spec::DiskPlace::Scsi(0, Some(3)));
         assert_eq!(args.nvsp_version, Version { major: 5, minor: 0 });
         assert_eq!(args.vmbus_version, ProtocolVersion::WIN8);
         assert_eq!(args.on_reboot, OnReboot::Restart);

@@ -24,4 +24,4 @@ mod work;
 pub use controller::{Controller, ControllerOptions, MAX_LUNS};
 pub use storvsc_wire::ProtocolVersion;
 
-pub use crate::args::spec::{Backing, DiskSpec};
+pub use crate::args::spec::{Backing, DiskPlace, DiskSpec};

@@ -17,7 +17,16 @@ pub enum Backing {
     Ram(u64),
 }
 
-/// A disk: `file.img[,ro][,lun=N][,controller=N][,cdrom][,serial=S][,sector=512|4096]` or
+/// Which controller a disk is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskPlace {
+    /// A SCSI controller of this number, and a LUN; none: the next free one.
+    Scsi(u8, Option<u8>),
+    /// One of its own of the IDE class, with this target; none: the next free one.
+    Ide(Option<u8>),
+}
+
+/// A disk: `file.img[,ro][,lun=N][,controller=N][,ide[=N]][,cdrom][,serial=S][,sector=512|4096]` or
 /// `ram:256M[,...]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
@@ -25,10 +34,8 @@ pub struct DiskSpec {
     pub backing: Backing,
     /// The guest can't write to it.
     pub read_only: bool,
-    /// Which controller it is at.
-    pub controller: u8,
-    /// At which LUN; none: the next free one.
-    pub lun: Option<u8>,
+    /// Where it is.
+    pub place: DiskPlace,
     /// It is a DVD drive with a medium.
     pub cdrom: bool,
     /// Serial number in its VPD pages.
@@ -55,20 +62,22 @@ impl FromStr for DiskSpec {
         let mut spec = Self {
             backing,
             read_only: false,
-            controller: 0,
-            lun: None,
+            place: DiskPlace::Scsi(0, None),
             cdrom: false,
             serial: None,
             sector: 0,
         };
+        let (mut controller, mut lun, mut ide) = (None, None, None);
         for (name, value) in options {
             match (name, value) {
                 ("ro", None) => spec.read_only = true,
                 ("cdrom", None) => spec.cdrom = true,
-                ("lun", Some(value)) => spec.lun = Some(number(name, value, 0, MAX_LUNS - 1)?),
+                ("lun", Some(value)) => lun = Some(number(name, value, 0, MAX_LUNS - 1)?),
                 ("controller", Some(value)) => {
-                    spec.controller = number(name, value, 0, MAX_CONTROLLERS - 1)?;
+                    controller = Some(number(name, value, 0, MAX_CONTROLLERS - 1)?);
                 }
+                ("ide", None) => ide = Some(None),
+                ("ide", Some(value)) => ide = Some(Some(number(name, value, 0, u8::MAX)?)),
                 ("serial", Some(value)) => {
                     let fits = (1..=32).contains(&value.len());
                     if !fits || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -83,6 +92,15 @@ impl FromStr for DiskSpec {
                 _ => return Err(unknown(name, value)),
             }
         }
+        spec.place = match (ide, controller, lun) {
+            (None, controller, lun) => DiskPlace::Scsi(controller.unwrap_or(0), lun),
+            (Some(target), None, None) => DiskPlace::Ide(target),
+            (Some(_), ..) => {
+                return Err(
+                    "an IDE disk has a controller of its own: no `controller`, no `lun`".into(),
+                )
+            }
+        };
         match (spec.cdrom, spec.sector) {
             (false, 0) => spec.sector = 512,
             (false, _) => {}
@@ -143,18 +161,26 @@ mod tests {
         let spec: DiskSpec = "root.img".parse().unwrap();
         assert_eq!(spec.backing, Backing::File("root.img".into()));
         assert_eq!(
-            (spec.read_only, spec.controller, spec.lun, spec.sector),
-            (false, 0, None, 512)
+            (spec.read_only, spec.place, spec.sector),
+            (false, DiskPlace::Scsi(0, None), 512)
         );
         let spec: DiskSpec = "ram:256M,lun=63,controller=2,serial=A-1,sector=4096,ro"
             .parse()
             .unwrap();
         assert_eq!(spec.backing, Backing::Ram(256 << 20));
         assert_eq!(
-            (spec.read_only, spec.controller, spec.lun, spec.sector),
-            (true, 2, Some(63), 4096)
+            (spec.read_only, spec.place, spec.sector),
+            (true, DiskPlace::Scsi(2, Some(63)), 4096)
         );
         assert_eq!(spec.serial.as_deref(), Some("A-1"));
+        for (text, target) in [
+            ("a,ide", None),
+            ("a,ide=255", Some(255)),
+            ("ram:1M,ide=0", Some(0)),
+        ] {
+            let spec: DiskSpec = text.parse().unwrap();
+            assert_eq!(spec.place, DiskPlace::Ide(target), "{text}");
+        }
         let spec: DiskSpec = "debian.iso,cdrom".parse().unwrap();
         assert_eq!(
             (spec.cdrom, spec.read_only, spec.sector),
@@ -173,6 +199,10 @@ mod tests {
             "a,sector=1024",
             "a,cdrom,sector=512",
             "a,controller=16",
+            "a,ide=256",
+            "a,ide=",
+            "a,ide,lun=0",
+            "a,controller=0,ide",
             "a,serial=",
             "a,serial=a b",
             "a,shared",

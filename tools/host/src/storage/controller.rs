@@ -26,8 +26,8 @@ use super::mail::Mailbox;
 use super::misbehave::Misdeeds;
 use super::session;
 use super::stats::{ChannelCounters, Depth};
-use crate::args::spec::DiskSpec;
 pub use crate::args::spec::MAX_LUNS;
+use crate::args::spec::{DiskPlace, DiskSpec};
 use crate::device::{Device, Identity};
 use crate::vmbus::channel::Channel;
 use crate::vmbus::handle::DeviceHandle;
@@ -204,9 +204,14 @@ impl Controller {
             Place::Scsi => MAX_LUNS,
             Place::Ide(_) => 1,
         };
+        let wanted = match (self.place, spec.place) {
+            (Place::Scsi, DiskPlace::Scsi(_, lun)) => lun,
+            (Place::Scsi, DiskPlace::Ide(_)) => bail!("{} isn't of the IDE class", self.name),
+            (Place::Ide(_), _) => Some(0),
+        };
         let number = {
             let luns = self.luns.read();
-            match spec.lun {
+            match wanted {
                 Some(number) if number >= limit => {
                     bail!("LUN {number} of {}: {} at most", self.name, limit - 1)
                 }

@@ -15,7 +15,6 @@ use storvsc_wire::{
     Address, ChannelProperties, DataDirection, GuestPacket, HostPacket, Layout, NtStatus,
     Operation, Srb, SrbCompletion, SrbStatus,
 };
-use vmbus_wire::guid::class;
 use vmbus_wire::message::guest::relid_released;
 use vmbus_wire::packet::{OutPacket, PacketType};
 use vmbus_wire::Offer;
@@ -86,6 +85,8 @@ pub(crate) struct Driver {
     pub(crate) offer: Offer,
     pub(crate) channels: Vec<GuestChannel>,
     pub(crate) layout: Layout,
+    /// Where units are looked for.
+    pub(crate) target: u8,
     /// Packets that nobody asked for.
     pub(crate) news: Vec<Operation>,
     answers: BTreeMap<(usize, u64), Received>,
@@ -95,16 +96,21 @@ pub(crate) struct Driver {
 impl Driver {
     /// A guest with these disks, connected, its primary channel open and nothing said.
     pub(crate) fn new(options: ControllerOptions, processors: u32, disks: &[&str]) -> Self {
+        Self::on(Controller::new(0, options), processors, disks)
+    }
+
+    /// The same with a controller of any kind.
+    pub(crate) fn on(controller: Controller, processors: u32, disks: &[&str]) -> Self {
         let guest = FakeGuest::with(GuestConfig {
             processors,
             ..GuestConfig::default()
         });
-        let controller = Arc::new(Controller::new(0, options));
+        let controller = Arc::new(controller);
         for disk in disks {
             controller.add(&disk.parse().unwrap()).unwrap();
         }
         guest.bus().add(controller.clone()).unwrap();
-        let offer = FakeGuest::find(&guest.connect(), class::SCSI);
+        let offer = FakeGuest::find(&guest.connect(), controller.identity().class);
         let primary = guest.open(&offer);
         Self {
             guest,
@@ -112,6 +118,7 @@ impl Driver {
             offer,
             channels: vec![primary],
             layout: Layout::Long,
+            target: 0,
             news: Vec::new(),
             answers: BTreeMap::new(),
             next: 1,
@@ -260,7 +267,8 @@ impl Driver {
         if let Data::Out(bytes) = data {
             self.guest.pages(&pfns).write(offset.into(), bytes).unwrap();
         }
-        let srb = srb(lun, cdb, direction, bytes as u32);
+        let mut srb = srb(lun, cdb, direction, bytes as u32);
+        srb.address.target = self.target;
         let id = self.next_id();
         self.send_srb(channel, id, &srb, &pfns, offset, bytes as u32);
         Pending {

@@ -8,5 +8,6 @@ mod disks;
 mod faults;
 mod guest;
 mod hotplug;
+mod ide;
 mod io;
 mod misdeeds;
