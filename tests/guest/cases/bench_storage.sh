@@ -88,6 +88,8 @@ measure() {
 		--time_based --ramp_time=$RAMP --runtime=$TOO_LONG "$@"
 	wait_for 30 has_moved "$start" || fail "$key: fio does nothing"
 	sleep $RAMP
+	# For whoever knows how much of this time the machine was kept from working.
+	note "mark $key"
 	count
 	signals=$SIGNALED interrupts=$INTERRUPTED
 	moved
@@ -102,6 +104,7 @@ measure() {
 	count
 	signals=$((SIGNALED - signals)) interrupts=$((INTERRUPTED - interrupts))
 	moved
+	note "mark $key"
 	fio_stop "$key"
 	[ "$middle" -gt "$start" ] || fail "$key: no I/O in $WINDOW s"
 	[ "$unit" = IOPS ] || what=bandwidth

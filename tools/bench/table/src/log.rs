@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What the lab's runner printed: TAP, with `# bench KEY VALUE UNIT` after the case that measured.
+//!
+//! `# mark ROW AT WAITED` before and after a row was measured, in milliseconds, says how long the emulated
+//! machine has waited for a processor because others had them all. Its clock went on meanwhile, so it
+//! believes that it did less a second and took longer than it did.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -49,24 +54,82 @@ impl Log {
     /// been in trouble before.
     pub(crate) fn parse(text: &str) -> Self {
         let mut log = Self::default();
-        // The scenario whose remarks follow.
+        // The scenario whose remarks follow, and its marks.
         let mut guest = None;
+        let mut marks = Marks::default();
         for line in text.lines() {
             if let Some((passed, scenario)) = result(line) {
                 guest = passed.then(|| split_round(scenario));
+                marks = Marks::default();
                 log.facts.failed += u32::from(!passed);
             } else if let Some(remark) = line.strip_prefix('#') {
                 let remark = remark.trim();
                 log.facts.note(remark);
-                if let (Some((column, round)), Some(words)) = (guest, remark.strip_prefix("bench "))
-                {
-                    log.samples.extend(sample(column, round, words));
+                let Some((column, round)) = guest else {
+                    continue;
+                };
+                if let Some(words) = remark.strip_prefix("bench ") {
+                    let sample = sample(column, round, words);
+                    log.samples.extend(sample.map(|s| marks.correct(s)));
+                } else if let Some(words) = remark.strip_prefix("mark ") {
+                    let taken = marks.take(words).map(|(row, taken)| Sample {
+                        column: column.to_owned(),
+                        round,
+                        key: format!("{row}/{TAKEN}"),
+                        value: taken * 100.0,
+                        unit: "%".to_owned(),
+                    });
+                    log.samples.extend(taken);
                 }
             }
         }
         let rounds = log.samples.iter().map(|sample| sample.round);
         log.facts.rounds = rounds.max().unwrap_or(0);
         log
+    }
+}
+
+/// The group of rows that say how much was taken from the machine.
+const TAKEN: &str = "taken";
+
+/// Marks of one guest.
+#[derive(Default)]
+struct Marks {
+    /// The first of a row: at what time, and how much was waited.
+    first: HashMap<String, (f64, f64)>,
+    /// Of the time between both marks of a row, the share that others had the processors.
+    taken: HashMap<String, f64>,
+}
+
+impl Marks {
+    /// `ROW AT WAITED`. The second of a row ends it: the row, and what share was taken.
+    fn take(&mut self, words: &str) -> Option<(String, f64)> {
+        let mut words = words.split(' ');
+        let row = words.next()?.to_owned();
+        let (at, waited) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let Some((from, before)) = self.first.remove(&row) else {
+            self.first.insert(row, (at, waited));
+            return None;
+        };
+        let taken: f64 = (waited - before) / (at - from);
+        // Nothing is known from a machine that stood still, and no more than that from nonsense.
+        if !(0.0..1.0).contains(&taken) {
+            return None;
+        }
+        self.taken.insert(row.clone(), taken);
+        Some((row, taken))
+    }
+
+    /// What a figure would have been, had nobody taken anything.
+    fn correct(&self, mut sample: Sample) -> Sample {
+        let row = sample.key.split_once('/').map_or("", |(row, _)| row);
+        let left = 1.0 - self.taken.get(row).unwrap_or(&0.0);
+        match sample.unit.as_str() {
+            "IOPS" | "KiB/s" => sample.value /= left,
+            "us" => sample.value *= left,
+            _ => {}
+        }
+        sample
     }
 }
 
@@ -164,6 +227,43 @@ ok 3 - bench: alone: bench_disk
             ]
         );
         assert_eq!(log.samples[2].unit, "KiB/s");
+    }
+
+    #[test]
+    fn what_others_took_is_given_back() {
+        let text = "\
+ok 1 - s: a-1: c
+# mark 4k 1000 100
+# mark 4k 3000 600
+# bench 4k/iops 300 IOPS
+# bench 4k/p99 400 us
+# bench 4k/signals 0.5 per-IO
+# bench 8k/iops 300 IOPS
+# mark 8k 5000 100
+# mark 8k 5000 900
+ok 2 - s: b-1: c
+# mark 4k 7000 900
+# bench 4k/iops 300 IOPS
+# mark 4k 8000 ?
+";
+        let log = Log::parse(text);
+        let told: Vec<_> = log
+            .samples
+            .iter()
+            .map(|s| (s.column.as_str(), s.key.as_str(), s.value))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("a", "4k/taken", 25.0),
+                ("a", "4k/iops", 400.0),
+                ("a", "4k/p99", 300.0),
+                ("a", "4k/signals", 0.5),
+                // Marks that say nothing, of another guest, or of another row change nothing.
+                ("a", "8k/iops", 300.0),
+                ("b", "4k/iops", 300.0),
+            ]
+        );
     }
 
     #[test]

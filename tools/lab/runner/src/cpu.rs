@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The processor time that a VMM has used: its guest's processors, and everything else.
+//! The processor time that a VMM has used: its guest's processors, and everything else. And what it would
+//! have used, had others let it.
 
 use std::fmt;
 use std::fs;
@@ -58,6 +59,29 @@ pub(crate) fn of(pid: u32) -> Result<CpuTime> {
     Ok(time)
 }
 
+/// Nanoseconds on a processor and of waiting for one, of a line of `schedstat`.
+fn used_and_waited(schedstat: &str) -> Option<(u64, u64)> {
+    let mut numbers = schedstat.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// How many milliseconds the busiest thread of a process has waited for a processor since its start,
+/// because others had them all. An emulated machine is such a thread, and its clock goes on meanwhile.
+///
+/// # Errors
+///
+/// When there is no such process or the system doesn't say.
+pub(crate) fn waited(pid: u32) -> Result<u64> {
+    let tasks = Path::new("/proc").join(pid.to_string()).join("task");
+    let tasks = fs::read_dir(&tasks).context("the process is gone")?;
+    let lines = tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
+    let busiest = lines.filter_map(|line| used_and_waited(&line)).max();
+    let (_, waited) = busiest.context("the system doesn't say for what threads have waited")?;
+    Ok(waited / 1_000_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +94,17 @@ mod tests {
         assert_eq!(time.add("net0", "1000000 0 1"), Some(()));
         assert_eq!(time.add("net0", ""), None);
         assert_eq!(time.to_string(), "7 1");
+    }
+
+    #[test]
+    fn waiting_is_the_second_number() {
+        assert_eq!(
+            used_and_waited("3000000 5000000 7\n"),
+            Some((3_000_000, 5_000_000))
+        );
+        assert_eq!(used_and_waited("3000000"), None);
+        assert!(waited(std::process::id()).is_ok());
+        assert!(waited(u32::MAX).is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 
 use crate::cpio::Writer;
+use crate::cpu;
 use crate::event::{Event, Sink};
 use crate::guest;
 use crate::plan::{Job, Scenario, Suite};
@@ -232,6 +233,20 @@ fn run_one(l1: &L1, job: &Job, name: &str, sink: &dyn Sink) -> Result<()> {
     end
 }
 
+/// A remark `mark WHAT` gets the milliseconds since L1's start, and how many of these it has waited for a
+/// processor: what a guest measures between two marks is that much off, and only the machine outside can tell.
+fn stamped(event: Event, started: Instant, pid: u32) -> Event {
+    match event {
+        Event::Note { scenario, text } if text.starts_with("mark ") => {
+            let at = started.elapsed().as_millis();
+            let waited = cpu::waited(pid).map_or_else(|_| "?".to_owned(), |ms| ms.to_string());
+            let text = format!("{text} {at} {waited}");
+            Event::Note { scenario, text }
+        }
+        event => event,
+    }
+}
+
 /// Passes the events of L1 on until its job is done.
 fn follow(
     l1: &L1,
@@ -266,7 +281,7 @@ fn follow(
                 }
                 match serde_json::from_str(&line) {
                     Ok(Event::Done) => return Ok(()),
-                    Ok(event) => sink.send(event)?,
+                    Ok(event) => sink.send(stamped(event, started, qemu.pid()))?,
                     Err(_) => bail!("L1 sent what is no event: {line}"),
                 }
             }
@@ -316,6 +331,30 @@ pub(crate) fn shell(l1: &L1, job: &Job) -> Result<()> {
 mod tests {
     use super::*;
     use crate::plan::Stack;
+
+    #[test]
+    fn only_marks_are_stamped() {
+        let stamp = |text: &str| {
+            let (scenario, text) = ("s".to_owned(), text.to_owned());
+            match stamped(
+                Event::Note { scenario, text },
+                Instant::now(),
+                std::process::id(),
+            ) {
+                Event::Note { text, .. } => text,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(stamp("marked"), "marked");
+        let words = stamp("mark 4k-read");
+        let words: Vec<&str> = words.split(' ').collect();
+        assert_eq!(words[..2], ["mark", "4k-read"]);
+        assert!(
+            words[2..].iter().all(|word| word.parse::<u64>().is_ok()),
+            "{words:?}"
+        );
+        assert_eq!(words.len(), 4);
+    }
 
     #[test]
     fn labs_share_the_scenarios_without_loss() {
