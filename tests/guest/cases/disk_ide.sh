@@ -23,7 +23,8 @@ first=$DISK
 wait_for 30 ide_disk 1 || fail "there is no disk on ide3"
 matches "address of ide3" "$ADDRESS" '[0-9]+:0:3:0'
 same "size of ide3" "$(disk_bytes "$DISK")" $((16 << 20))
-same "channels of ide3" "$(ls "$(synthetic "$IDE_CLASS" 1)/channels" | wc -l)" 1
+set -- "$(synthetic "$IDE_CLASS" 1)"/channels/*
+same "channels of ide3" $# 1
 must dd if=/dev/urandom of=/tmp/noise bs=64k count=16
 must dd if=/tmp/noise of="$first" bs=64k oflag=direct
 must dd if="$first" of=/tmp/back bs=64k count=16 iflag=direct
