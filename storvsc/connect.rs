@@ -110,7 +110,9 @@ impl Controller {
         let wanted = match share {
             // A command that is answered on the CPU that waits for it saves an interrupt between
             // CPUs. Beyond four, the number that the C driver takes.
-            0 => cpus.div_ceil(CPUS_PER_CHANNEL).max(cpus.min(CPUS_PER_CHANNEL)),
+            0 => cpus
+                .div_ceil(CPUS_PER_CHANNEL)
+                .max(cpus.min(CPUS_PER_CHANNEL)),
             share => cpus.div_ceil(share as usize),
         };
         let count = u16::try_from(wanted.saturating_sub(1))

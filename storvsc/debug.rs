@@ -42,10 +42,10 @@ impl Files {
         // The files keep the directory.
         Ok(Self {
             _files: [
-            file!(c"controller", show_controller),
-            file!(c"channels", show_channels),
-            file!(c"luns", show_units),
-            file!(c"latency", show_latency),
+                file!(c"controller", show_controller),
+                file!(c"channels", show_channels),
+                file!(c"luns", show_units),
+                file!(c"latency", show_latency),
             ],
         })
     }

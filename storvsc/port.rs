@@ -81,8 +81,8 @@ impl Listener {
             controller.look();
         }
         controller.count_end(self.number);
-        let good = verdict.disposition == Disposition::Answered
-            && verdict.status == ScsiStatus::GOOD;
+        let good =
+            verdict.disposition == Disposition::Answered && verdict.status == ScsiStatus::GOOD;
         let ns = controller.clock.now().saturating_sub(sent_at);
         if let Some(unit) = command.device_data() {
             unit.answered(command.direction(), verdict.transferred, ns, good);

@@ -210,7 +210,11 @@ impl Controller {
     /// several CPUs.
     fn flush(&self) {
         let guard = rcu::read_lock();
-        for port in self.used_ports().iter().filter_map(|port| port.read(&guard)) {
+        for port in self
+            .used_ports()
+            .iter()
+            .filter_map(|port| port.read(&guard))
+        {
             port.channel.flush();
         }
     }

@@ -26,8 +26,8 @@ use storvsc_wire::{GuestPacket, HostPacket, Layout};
 use vmbus::Channel;
 
 use crate::{
-    controller::{Controller, State, PRIMARY},
     control::NoAnswer,
+    controller::{Controller, State, PRIMARY},
 };
 
 /// Milliseconds for the host to reset the bus.
@@ -90,7 +90,10 @@ impl Controller {
 
     /// Asks the host to reset the bus; true when it has, and has answered what was under way.
     fn reset_bus(&self, channel: &Channel) -> bool {
-        let answer = match self.control.ask(channel, &GuestPacket::ResetBus, RESET_WAIT_MS) {
+        let answer = match self
+            .control
+            .ask(channel, &GuestPacket::ResetBus, RESET_WAIT_MS)
+        {
             Ok(answer) => answer,
             Err(NoAnswer::TimedOut) => {
                 log_warn!("host{}: no answer to a reset\n", self.host_number());

@@ -117,11 +117,12 @@ impl<P: Pointer> Tagged<P> {
         let before = TagWord::from_raw(place.word.load(Acquire));
         let after = before.end(id, channel)?;
         let note = place.note.load(Relaxed);
-        match place
-            .word
-            .cmpxchg(before.to_raw(), after.to_raw(), Full)
-        {
-            Ok(_) => place.request.take().map(|request| (request, note)).ok_or(gone),
+        match place.word.cmpxchg(before.to_raw(), after.to_raw(), Full) {
+            Ok(_) => place
+                .request
+                .take()
+                .map(|request| (request, note))
+                .ok_or(gone),
             // Somebody else ended it at this moment.
             Err(_) => Err(gone),
         }

@@ -67,7 +67,7 @@ unsafe fn driver_of<'a, T: HostDriver>(sdev: *mut hv_bindings::scsi_device) -> &
     unsafe { driver((*sdev).host) }
 }
 
-unsafe extern "C" fn queuecommand<T: HostDriver>(
+extern "C" fn queuecommand<T: HostDriver>(
     shost: *mut hv_bindings::Scsi_Host,
     cmd: *mut hv_bindings::scsi_cmnd,
 ) -> hv_bindings::scsi_qc_status {
@@ -92,12 +92,12 @@ unsafe extern "C" fn queuecommand<T: HostDriver>(
     }
 }
 
-unsafe extern "C" fn commit_rqs<T: HostDriver>(shost: *mut hv_bindings::Scsi_Host, queue: u16) {
+extern "C" fn commit_rqs<T: HostDriver>(shost: *mut hv_bindings::Scsi_Host, queue: u16) {
     // SAFETY: The mid-layer passes a host of this driver.
     unsafe { driver::<T>(shost) }.commit(queue);
 }
 
-unsafe extern "C" fn sdev_init<T: HostDriver>(sdev: *mut hv_bindings::scsi_device) -> ffi::c_int {
+extern "C" fn sdev_init<T: HostDriver>(sdev: *mut hv_bindings::scsi_device) -> ffi::c_int {
     from_result(|| {
         // SAFETY: The mid-layer passes a valid device that nobody else uses yet.
         let (driver, mut device) = unsafe {
@@ -113,7 +113,7 @@ unsafe extern "C" fn sdev_init<T: HostDriver>(sdev: *mut hv_bindings::scsi_devic
     })
 }
 
-unsafe extern "C" fn sdev_configure<T: HostDriver>(
+extern "C" fn sdev_configure<T: HostDriver>(
     sdev: *mut hv_bindings::scsi_device,
     _limits: *mut hv_bindings::queue_limits,
 ) -> ffi::c_int {
@@ -129,7 +129,7 @@ unsafe extern "C" fn sdev_configure<T: HostDriver>(
     })
 }
 
-unsafe extern "C" fn sdev_destroy<T: HostDriver>(sdev: *mut hv_bindings::scsi_device) {
+extern "C" fn sdev_destroy<T: HostDriver>(sdev: *mut hv_bindings::scsi_device) {
     // SAFETY: The mid-layer passes a device whose queue has ended: nobody else looks at `hostdata`.
     let data = unsafe { core::mem::replace(&mut (*sdev).hostdata, core::ptr::null_mut()) };
     if data.is_null() {
@@ -140,7 +140,7 @@ unsafe extern "C" fn sdev_destroy<T: HostDriver>(sdev: *mut hv_bindings::scsi_de
     unsafe { driver_of::<T>(sdev).destroy_device(Arc::from_raw(data.cast())) };
 }
 
-unsafe extern "C" fn eh_timed_out<T: HostDriver>(
+extern "C" fn eh_timed_out<T: HostDriver>(
     cmd: *mut hv_bindings::scsi_cmnd,
 ) -> hv_bindings::scsi_timeout_action {
     // SAFETY: The mid-layer passes a command that is under way, and holds it for this call.
@@ -151,7 +151,7 @@ unsafe extern "C" fn eh_timed_out<T: HostDriver>(
     }
 }
 
-unsafe extern "C" fn eh_host_reset<T: HostDriver>(cmd: *mut hv_bindings::scsi_cmnd) -> ffi::c_int {
+extern "C" fn eh_host_reset<T: HostDriver>(cmd: *mut hv_bindings::scsi_cmnd) -> ffi::c_int {
     // SAFETY: The mid-layer passes a command with its device, which it holds for this call. The
     // driver's data is the content of an `Arc` that lives at least as long.
     let this = unsafe { ArcBorrow::from_raw(driver_of::<T>((*cmd).device)) };
@@ -162,7 +162,7 @@ unsafe extern "C" fn eh_host_reset<T: HostDriver>(cmd: *mut hv_bindings::scsi_cm
     }
 }
 
-unsafe extern "C" fn change_queue_depth(
+extern "C" fn change_queue_depth(
     sdev: *mut hv_bindings::scsi_device,
     depth: ffi::c_int,
 ) -> ffi::c_int {
@@ -173,7 +173,7 @@ unsafe extern "C" fn change_queue_depth(
     }
 }
 
-unsafe extern "C" fn bios_param<T: HostDriver>(
+extern "C" fn bios_param<T: HostDriver>(
     _sdev: *mut hv_bindings::scsi_device,
     _disk: *mut hv_bindings::gendisk,
     capacity: hv_bindings::sector_t,

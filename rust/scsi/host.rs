@@ -257,12 +257,7 @@ impl Host {
     pub fn add_device(&self, address: Address) -> Result {
         // SAFETY: As for `scan`.
         to_result(unsafe {
-            hv_bindings::scsi_add_device(
-                self.0.get(),
-                address.channel,
-                address.target,
-                address.lun,
-            )
+            hv_bindings::scsi_add_device(self.0.get(), address.channel, address.target, address.lun)
         })
     }
 

@@ -62,7 +62,10 @@ impl fmt::Display for Refusal {
             }
             Self::NoVersion => f.write_str("the host speaks no version of the protocol known here"),
             Self::NoTransfer { bytes } => {
-                write!(f, "the host takes {bytes} bytes a request, less than a page")
+                write!(
+                    f,
+                    "the host takes {bytes} bytes a request, less than a page"
+                )
             }
             Self::Packet(error) => write!(f, "{error}"),
             Self::Unasked => f.write_str("an answer to nothing"),

@@ -112,7 +112,10 @@ fn a_refused_step_ends_it() {
     let operation = Operation::BEGIN_INITIALIZATION;
     assert_eq!(refused, Err(Refusal::Step { operation, status }));
     assert!(refused.unwrap_err().to_string().contains("BEGIN"));
-    let again = hear(&mut conversation, &host::complete(Layout::Long, NtStatus::SUCCESS));
+    let again = hear(
+        &mut conversation,
+        &host::complete(Layout::Long, NtStatus::SUCCESS),
+    );
     assert_eq!(again, Err(Refusal::Unasked));
 }
 

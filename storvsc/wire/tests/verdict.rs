@@ -53,7 +53,10 @@ fn a_good_answer() {
     assert_eq!(verdict, wanted);
     // Some hosts set the flag for sense data that a good answer doesn't have.
     let flagged = SrbStatus::SUCCESS.with_autosense();
-    assert_eq!(judge(&answer(flagged, ScsiStatus::GOOD, 4096), &READ), wanted);
+    assert_eq!(
+        judge(&answer(flagged, ScsiStatus::GOOD, 4096), &READ),
+        wanted
+    );
     let short = judge(&answer(SrbStatus::SUCCESS, ScsiStatus::GOOD, 512), &READ);
     assert_eq!((short.transferred, short.overrun), (512, false));
 }
@@ -61,13 +64,19 @@ fn a_good_answer() {
 #[test]
 fn more_than_there_was_is_cut_and_told() {
     for transferred in [4097, u32::MAX] {
-        let verdict = judge(&answer(SrbStatus::SUCCESS, ScsiStatus::GOOD, transferred), &READ);
+        let verdict = judge(
+            &answer(SrbStatus::SUCCESS, ScsiStatus::GOOD, transferred),
+            &READ,
+        );
         assert_eq!((verdict.transferred, verdict.overrun), (4096, true));
     }
     // What a failed request says of it isn't believed, but for an overrun.
     let failed = judge(&answer(SrbStatus::ERROR, ScsiStatus::GOOD, 4096), &READ);
     assert_eq!(failed.transferred, 0);
-    let overrun = judge(&answer(SrbStatus::DATA_OVERRUN, ScsiStatus::GOOD, 100), &READ);
+    let overrun = judge(
+        &answer(SrbStatus::DATA_OVERRUN, ScsiStatus::GOOD, 100),
+        &READ,
+    );
     assert_eq!(overrun.transferred, 100);
     assert_eq!(overrun.disposition, Disposition::Error);
 }
@@ -135,7 +144,10 @@ fn units_that_are_not_there() {
     }
     // An INQUIRY whose failure is overlooked would find a unit at every address.
     let inquiry = asked(opcode::INQUIRY);
-    let verdict = judge(&answer(SrbStatus::INVALID_LUN, ScsiStatus::GOOD, 36), &inquiry);
+    let verdict = judge(
+        &answer(SrbStatus::INVALID_LUN, ScsiStatus::GOOD, 36),
+        &inquiry,
+    );
     assert_eq!(verdict.disposition, Disposition::NoConnect);
     assert_eq!(verdict.transferred, 0);
 }
@@ -148,7 +160,10 @@ fn failures_that_are_overlooked() {
         assert_eq!(verdict.status, ScsiStatus::GOOD);
         assert_eq!(verdict.sense, SenseBytes::EMPTY);
     }
-    for (fibre, overlooked) in [(true, ScsiStatus::GOOD), (false, ScsiStatus::CHECK_CONDITION)] {
+    for (fibre, overlooked) in [
+        (true, ScsiStatus::GOOD),
+        (false, ScsiStatus::CHECK_CONDITION),
+    ] {
         let reserve_in = Asked {
             opcode: 0x5e,
             fibre,
@@ -193,7 +208,11 @@ fn units_that_are_busy() {
     ] {
         for code in [SrbStatus::ERROR, SrbStatus::SUCCESS] {
             let verdict = judge(&answer(code, status, 0), &READ);
-            assert_eq!(verdict.disposition, Disposition::Answered, "{code} {status}");
+            assert_eq!(
+                verdict.disposition,
+                Disposition::Answered,
+                "{code} {status}"
+            );
             assert_eq!(verdict.status, status);
         }
     }

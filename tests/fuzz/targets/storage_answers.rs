@@ -15,11 +15,24 @@ const PLACES: usize = 8;
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
     /// The guest sends a command.
-    Send { at: u8, channel: u8, opcode: u8, bytes: u16 },
+    Send {
+        at: u8,
+        channel: u8,
+        opcode: u8,
+        bytes: u16,
+    },
     /// The host answers the n-th request, whether or not it was answered before.
-    Answer { which: u8, channel: u8, packet: &'a [u8] },
+    Answer {
+        which: u8,
+        channel: u8,
+        packet: &'a [u8],
+    },
     /// It answers a request that it made up.
-    Forge { id: u64, channel: u8, packet: &'a [u8] },
+    Forge {
+        id: u64,
+        channel: u8,
+        packet: &'a [u8],
+    },
     /// It withdraws a channel.
     Withdraw { channel: u8 },
 }
@@ -38,7 +51,9 @@ impl Driver {
         let id = word.id(at).expect("few places");
         let entry = self.sent.iter_mut().rev().find(|(sent, _)| *sent == id);
         entry.expect("only what was sent ends").1 += 1;
-        self.asked[at].take().expect("a word under way has its request")
+        self.asked[at]
+            .take()
+            .expect("a word under way has its request")
     }
 
     fn receive(&mut self, id: u64, channel: u16, packet: &[u8]) {

@@ -52,7 +52,9 @@ fn what_is_staged_stays_unseen_until_it_is_published() {
     // A packet that finds no room changes nothing.
     let big = [0; PAGE as usize - 200];
     let before = ring.write_index();
-    assert!(ring.stage(&OutPacket::in_band(4, &[&big, &[0; 120]])).is_err());
+    assert!(ring
+        .stage(&OutPacket::in_band(4, &[&big, &[0; 120]]))
+        .is_err());
     assert_eq!(ring.write_index(), before);
 }
 

@@ -56,11 +56,22 @@ fn the_generation_wraps_and_ids_stay_above_zero() {
 
 #[derive(Clone, Debug)]
 enum Event {
-    Send { place: usize, channel: u16 },
+    Send {
+        place: usize,
+        channel: u16,
+    },
     /// An answer to the n-th request ever sent.
-    Answer { which: usize, channel: u16 },
-    Forge { id: u64, channel: u16 },
-    Abort { place: usize },
+    Answer {
+        which: usize,
+        channel: u16,
+    },
+    Forge {
+        id: u64,
+        channel: u16,
+    },
+    Abort {
+        place: usize,
+    },
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
