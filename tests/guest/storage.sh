@@ -57,12 +57,13 @@ start_verify() {
 	local name=$1 disk=$2
 	shift 2
 	rm -f "/tmp/verify-$name".*
+	echo "${disk#/dev/}" >"/tmp/verify-$name.disk"
 	(
 		cd /tmp || exit 1
 		rounds=0
 		until [ -e "/tmp/verify-$name.stop" ]; do
 			fio --name="verify-$name" --filename="$disk" --direct=1 --ioengine=libaio --iodepth=8 \
-				--numjobs=4 --rw=randwrite --bssplit=4k/60:16k/30:64k/10 --size=1M \
+				--numjobs=4 --thread --rw=randwrite --bssplit=4k/60:16k/30:64k/10 --size=512k \
 				--offset_increment=2M --verify=crc32c --verify_fatal=1 --do_verify=1 \
 				--randseed=$((rounds + 1)) --group_reporting "$@" >"/tmp/verify-$name.out" 2>&1 || break
 			rounds=$((rounds + 1))
@@ -75,12 +76,16 @@ start_verify() {
 
 verify_has_ended() { [ -e "/tmp/verify-$1.end" ]; }
 verify_rounds() { cat "/tmp/verify-$1.rounds" 2>/dev/null || echo 0; }
-verify_is_past() { [ "$(verify_rounds "$1")" -gt "$2" ] || verify_has_ended "$1"; }
+# Reads and writes that its disk has done.
+verify_requests() { awk '{ print $1 + $5 }' "/sys/block/$(cat "/tmp/verify-$1.disk")/stat"; }
+verify_is_past() { [ "$(verify_requests "$1")" -gt "$2" ] || verify_has_ended "$1"; }
 
-# verify_goes_on NAME SECONDS: another whole round is done within this time.
+# verify_goes_on NAME SECONDS: as many requests as can be under way, and more, are done from now on,
+# within this time.
 verify_goes_on() {
-	wait_for "$2" verify_is_past "$1" "$(($(verify_rounds "$1") + 1))" ||
+	wait_for "$2" verify_is_past "$1" "$(($(verify_requests "$1") + 100))" ||
 		fail "I/O of $1 stands still: $(blocked_tasks)"
+	! verify_has_ended "$1" || fail "I/O of $1 broke: $(head -n 4 "/tmp/verify-$1.out" | tr '\n' ' ')"
 }
 
 # end_verify NAME SECONDS: every round that was written was read back as it was, and there was
@@ -88,7 +93,7 @@ verify_goes_on() {
 end_verify() {
 	touch "/tmp/verify-$1.stop"
 	wait_for "$2" verify_has_ended "$1" || fail "I/O of $1 did not end within $2 s: $(blocked_tasks)"
-	note "$1: $(verify_rounds "$1") rounds of 4 x 1 MiB written and read back"
+	note "$1: $(verify_rounds "$1") rounds of 4 x 512 KiB written and read back"
 	more "rounds of $1" "$(verify_rounds "$1")" 0
 	[ ! -e "/tmp/verify-$1.broken" ] ||
 		wrong "$1 broke: $(head -n 4 "/tmp/verify-$1.out" | tr '\n' ' ')"
@@ -216,7 +221,6 @@ wrong_under_io() {
 	misbehave "$2" "\"count\": $3${4:+, $4}"
 	wait_for 90 misdeeds_reach "$2" $((done_before + $3)) || fail "$2: only $((ANSWER - done_before)) of $3 happened"
 	verify_goes_on "$1" 120
-	verify_has_ended "$1" && fail "$2: I/O broke: $(head -n 4 "/tmp/verify-$1.out" | tr '\n' ' ')"
 	BREACHES=$(($(breaches 0) - before))
 	note "$2${4:+ ($4)}: $3 times, $BREACHES breaches counted"
 }

@@ -41,13 +41,13 @@ snapshot() {
 	done
 	latencies=$(row_sum latency $unit)
 	submitted=$(column_sum channels submitted)
-	for name in commands reads read_bytes writes written_bytes unmapped_bytes; do
-		unit_stat 0 $name
-		eval "host_$name=$ANSWER"
+	host_stat luns/0
+	for name in commands reads writes; do
+		eval "host_$name=$(echo "$ANSWER" | sed "s/.*\"$name\":\([0-9]*\).*/\1/")"
 	done
 }
 # grown: the differences since the snapshot that is in before_*.
-names='commands reads writes read_bytes write_bytes errors latencies submitted host_commands host_reads host_read_bytes host_writes host_written_bytes host_unmapped_bytes'
+names='commands reads writes read_bytes write_bytes errors latencies submitted host_commands host_reads host_writes'
 keep() { for name in $names; do eval "before_$name=\$$name"; done; }
 grown() { snapshot; for name in $names; do eval "$name=\$((${name} - before_${name}))"; done; }
 
