@@ -165,6 +165,6 @@ impl NewDevice<'_> {
     /// The device does what SPC-3 asks for, whatever it says.
     pub fn claim_spc3(&mut self) {
         // SAFETY: By the type invariant nobody else changes it.
-        unsafe { (*self.sdev.as_ptr()).scsi_level = hv_bindings::SCSI_SPC_3 as _ };
+        unsafe { (*self.sdev.as_ptr()).scsi_level = hv_bindings::SCSI_SPC_3 };
     }
 }
