@@ -15,6 +15,7 @@ use kernel::{
         PAGE_SIZE, //
     },
     prelude::*,
+    types::NotThreadSafe, //
 };
 
 mod balloon;
@@ -81,4 +82,40 @@ pub fn hot_add(first_pfn: u64, count: u64) -> Result {
     to_result(unsafe {
         hv_bindings::add_memory(node, start, size, hv_bindings::MHP_MERGE_RESOURCE)
     })
+}
+
+/// While this lives, memory that the thread asks for isn't made by writing to disks: for who repairs a
+/// disk.
+///
+/// # Invariants
+///
+/// `before` is what `memalloc_noio_save()` returned on the current thread.
+pub struct NoIo {
+    before: u32,
+    _thread: NotThreadSafe,
+}
+
+impl NoIo {
+    /// From now on; nests.
+    pub fn new() -> Self {
+        // INVARIANT: On this thread, which the value doesn't leave.
+        Self {
+            // SAFETY: Changes a flag of the current thread.
+            before: unsafe { hv_bindings::memalloc_noio_save() },
+            _thread: NotThreadSafe,
+        }
+    }
+}
+
+impl Default for NoIo {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for NoIo {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { hv_bindings::memalloc_noio_restore(self.before) };
+    }
 }

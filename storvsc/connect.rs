@@ -2,8 +2,11 @@
 
 //! Channels: opening them, coming to terms with the host, closing them.
 
-use kernel::{prelude::*, sync::Arc};
-use kernel_ext::{compat, cpuhp, rcu};
+use kernel::{
+    prelude::*,
+    sync::{atomic::Full, Arc},
+};
+use kernel_ext::{compat, cpuhp, rcu, scsi::HostByte};
 use storvsc_wire::{Agreement, Conversation, GuestPacket, HostPacket, Layout};
 use vmbus::{device::SubchannelWatcher, Channel, Offered, Open, OpenConfig};
 use vmbus_wire::Guid;
@@ -122,13 +125,18 @@ impl Controller {
             return Ok(());
         }
         let packet = GuestPacket::CreateSubChannels { count };
-        let answer = self.control.ask(channel, &packet, STEP_WAIT_MS)?;
-        match HostPacket::parse(answer.as_bytes(), Layout::Long) {
-            Ok(HostPacket::Completion(answer)) if answer.status.is_success() => {
-                let watcher = Arc::new(Watcher(self.clone()), GFP_KERNEL)?;
-                self.dev.payload().watch_subchannels(Some(watcher));
-            }
-            _ => log_warn!("{}: the host offers no sub-channels\n", self.name()),
+        let answer = self.control.ask(channel, &packet, STEP_WAIT_MS);
+        let granted = answer.is_ok_and(|answer| {
+            matches!(
+                HostPacket::parse(answer.as_bytes(), Layout::Long),
+                Ok(HostPacket::Completion(answer)) if answer.status.is_success()
+            )
+        });
+        if granted {
+            let watcher = Arc::new(Watcher(self.clone()), GFP_KERNEL)?;
+            self.dev.payload().watch_subchannels(Some(watcher));
+        } else {
+            log_warn!("{}: the host offers no sub-channels\n", self.name());
         }
         Ok(())
     }
@@ -160,8 +168,12 @@ impl Controller {
             links.subs.reserve(1, GFP_KERNEL).is_ok()
                 && links.subs.push_within_capacity((number, open)).is_ok()
         };
-        if !kept || self.use_port(number, channel).is_err() {
-            log_warn!("{}: sub-channel {number}: no memory\n", self.name());
+        if !kept || self.use_port(number, channel.clone()).is_err() {
+            return log_warn!("{}: sub-channel {number}: no memory\n", self.name());
+        }
+        // Withdrawn before it could be used: whoever was to deal with that found nothing.
+        if channel.is_rescinded() {
+            self.lost_channel(number, &channel);
         }
     }
 
@@ -176,18 +188,24 @@ impl Controller {
         drop(links.primary);
     }
 
-    /// Closes the sub-channels that the host has withdrawn.
+    /// Closes the sub-channels that are lost, and sends their commands on others.
     pub(crate) fn close_lost(&self) {
-        loop {
-            let lost = {
+        for (number, lost) in (0..).zip(self.lost_ports.iter()) {
+            if lost.xchg(0, Full) == 0 {
+                continue;
+            }
+            if let Some(slot) = self.ports.get(usize::from(number)) {
+                drop(slot.replace(None));
+            }
+            self.route();
+            let open = {
                 let mut links = self.links.lock();
-                let place = links.subs.iter().position(|(_, open)| open.is_rescinded());
+                let place = links.subs.iter().position(|(other, _)| *other == number);
                 place.and_then(|place| links.subs.remove(place).ok())
             };
-            match lost {
-                Some(lost) => drop(lost),
-                None => return,
-            }
+            // The host lets go of it, and with it of the commands.
+            drop(open);
+            self.end_commands(Some(number), HostByte::Requeue);
         }
     }
 

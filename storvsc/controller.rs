@@ -16,7 +16,6 @@ use kernel_ext::{
     compat, cpuhp,
     rcu::RcuSlot,
     scsi::{Host, Mapped},
-    workqueue::{Flags, Queue},
 };
 use storvsc_wire::{conversation::MOST_SUBCHANNELS, Agreement, ProtocolVersion};
 use vmbus::{stats::Counter, Channel, Open, Tagged};
@@ -24,6 +23,7 @@ use vmbus_wire::guid::class;
 
 use crate::{
     control::Control,
+    module::{self, Shared},
     module_parameters,
     port::Port,
     scan::Changes,
@@ -121,8 +121,15 @@ pub(crate) struct Controller {
     pub(crate) host_number: Atomic<u32>,
     #[pin]
     pub(crate) changes: Changes,
-    /// Where the works below run. All of them are over before the last reference goes.
-    pub(crate) worker: Queue,
+    /// Held during a reset, and when the controller goes.
+    #[pin]
+    pub(crate) resetting: Mutex<()>,
+    /// 1 for a sub-channel that the host has withdrawn or corrupted, until it has been closed.
+    pub(crate) lost_ports: KVec<Atomic<u32>>,
+    /// 1 while commands of a batch are in a ring that the host may not have been told of.
+    pub(crate) batched: Atomic<u32>,
+    /// Has the queue where the works below run, which outlives all controllers.
+    pub(crate) module: Arc<Shared>,
     #[pin]
     pub(crate) scan: Work<Controller, { Controller::SCAN }>,
     #[pin]
@@ -146,7 +153,7 @@ impl Controller {
         };
         let cpus = cpuhp::nr_cpu_ids();
         let queues = match kind {
-            Kind::Scsi => u16::try_from(cpus).unwrap_or(u16::MAX),
+            Kind::Scsi => u16::try_from(cpuhp::online().count().max(1)).unwrap_or(u16::MAX),
             Kind::Ide => 1,
         };
         let depth: u32 = compat::param(module_parameters::queue_depth.value());
@@ -156,17 +163,18 @@ impl Controller {
             .checked_mul(queue_depth.into())
             .ok_or(EINVAL)?;
         let mut ports = KVec::with_capacity(MOST_CHANNELS, GFP_KERNEL)?;
+        let mut lost_ports = KVec::with_capacity(MOST_CHANNELS, GFP_KERNEL)?;
         let mut ended = KVec::with_capacity(MOST_CHANNELS, GFP_KERNEL)?;
         for _ in 0..MOST_CHANNELS {
             ports.push(RcuSlot::empty(), GFP_KERNEL)?;
             ended.push(Counter::new(), GFP_KERNEL)?;
+            lost_ports.push(Atomic::new(0), GFP_KERNEL)?;
         }
         let mut routes = KVec::with_capacity(cpus as usize, GFP_KERNEL)?;
         for _ in 0..cpus {
             routes.push(Atomic::new(0), GFP_KERNEL)?;
         }
-        // Memory may be waiting for a disk that is being looked at again.
-        let worker = Queue::new_ordered(c"storvsc", Flags::MEM_RECLAIM)?;
+        let module = module::shared()?;
         let commands = Tagged::new(places)?;
         Arc::pin_init(
             pin_init!(Self {
@@ -189,7 +197,10 @@ impl Controller {
                 host <- new_mutex!(None, "storvsc_host"),
                 host_number: Atomic::new(0),
                 changes <- Changes::new(),
-                worker,
+                resetting <- new_mutex!((), "storvsc_resetting"),
+                lost_ports,
+                batched: Atomic::new(0),
+                module,
                 scan <- new_work!("storvsc_scan"),
                 lost <- new_work!("storvsc_lost"),
             }),

@@ -11,7 +11,7 @@ use kernel::{
 use kernel_ext::rcu::RcuSlot;
 use vmbus::stats::Counter;
 
-use crate::{controller::Controller, module, stats::BUCKETS};
+use crate::{controller::Controller, stats::BUCKETS};
 
 type File = Pin<KBox<debugfs::File<Arc<Controller>>>>;
 
@@ -27,7 +27,7 @@ impl Files {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(controller: &Arc<Controller>) -> Result<Self> {
-        let dir = module::debug_dir(controller.dev.name())?;
+        let dir = controller.module.debug.subdir(controller.dev.name());
         // Each of a type of its own, so no loop.
         macro_rules! file {
             ($name:literal, $show:path) => {

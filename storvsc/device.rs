@@ -56,8 +56,8 @@ impl Bound {
         let limits = Limits {
             queues: controller.queues,
             queue_depth: controller.queue_depth,
-            // One busy device leaves the other half to the rest.
-            device_depth: controller.queue_depth / 2,
+            // The block layer divides them among the devices that are busy.
+            device_depth: controller.queue_depth,
             channels,
             targets,
             luns,
@@ -119,18 +119,25 @@ impl Drop for Bound {
     fn drop(&mut self) {
         let controller = &self.controller;
         drop(self.files.take());
-        controller.stop_looking();
         controller.dev.payload().watch_subchannels(None);
         if controller.state() == State::Failed {
-            // Nothing is answered any more, and removing the disks waits for what is under way.
+            // Nothing is answered any more, and what comes next waits for what is under way.
             controller.disconnect();
             controller.end_commands(None, HostByte::NoConnect);
         }
+        controller.stop_looking();
         drop(controller.host.lock().take());
         // Writes back the disks' caches, if the controller still runs.
         drop(self.registration.take());
-        controller.disconnect();
+        {
+            // A reset that somebody asked for by hand has ended, and the next finds it gone.
+            let _resetting = controller.resetting.lock();
+            controller.stop(State::Gone);
+            controller.disconnect();
+        }
         controller.end_commands(None, HostByte::NoConnect);
+        // No channel is left to queue them again.
+        cancel_sync::<_, { Controller::SCAN }>(controller);
         cancel_sync::<_, { Controller::LOST }>(controller);
     }
 }

@@ -11,7 +11,7 @@ use vmbus::{Channel, Handler};
 use vmbus_wire::packet::{Packet, PacketBody};
 
 use crate::{
-    controller::{Controller, State, PRIMARY},
+    controller::{Controller, PRIMARY},
     scan::Change,
     trace,
 };
@@ -158,13 +158,12 @@ impl Handler for Listener {
         }
     }
 
-    fn failed(&self, _channel: &Channel) {
-        // The host may still have the commands' memory: they end when the channels are closed.
-        self.controller.stop(State::Failed);
+    fn failed(&self, channel: &Channel) {
+        self.controller.corrupt_channel(self.number, channel);
     }
 
-    fn rescinded(&self, _channel: &Channel) {
-        self.controller.lost_channel(self.number);
+    fn rescinded(&self, channel: &Channel) {
+        self.controller.lost_channel(self.number, channel);
     }
 
     fn pending(&self) -> usize {

@@ -26,7 +26,7 @@ use vmbus_wire::packet::{OutPacket, PageRuns};
 use zerocopy::little_endian::U64;
 
 use crate::{
-    controller::{Controller, State},
+    controller::{Controller, Kind, State},
     module_parameters,
     port::Port,
     recover,
@@ -92,7 +92,7 @@ impl Load for Execute<'_> {
 }
 
 /// The request block of a command; `None` if it can't be one.
-fn request_block(host_number: u32, command: &Info<Controller>) -> Option<Srb> {
+fn request_block(controller: &Controller, command: &Info<Controller>) -> Option<Srb> {
     let given = command.cdb();
     let address = command.address();
     let mut cdb = [0; MAX_CDB_BYTES];
@@ -123,9 +123,13 @@ fn request_block(host_number: u32, command: &Info<Controller>) -> Option<Srb> {
     extension.flags = flags;
     Some(Srb {
         address: Address {
-            port: host_number as u8,
+            port: controller.host_number() as u8,
             path: u8::try_from(address.channel).ok()?,
-            target: u8::try_from(address.target).ok()?,
+            target: match controller.kind {
+                Kind::Scsi => u8::try_from(address.target).ok()?,
+                // Of the two bytes that the instance has for it, hosts look at one, if at all.
+                Kind::Ide => address.target as u8,
+            },
             lun: u8::try_from(address.lun).ok()?,
         },
         cdb,
@@ -162,8 +166,11 @@ impl Controller {
             };
             match self.send_on(&port, command, bytes, last) {
                 Ok(()) => {
-                    // Earlier ones of the batch may have gone another way.
-                    if last && ports.len() > 1 {
+                    if !last {
+                        self.batched.store(1, Relaxed);
+                    } else if ports.len() > 1 && self.batched.load(Relaxed) != 0 {
+                        // Earlier ones of the batch may have gone another way.
+                        self.batched.store(0, Relaxed);
                         self.flush();
                     }
                     return Ok(());
@@ -241,7 +248,7 @@ impl HostDriver for Controller {
         if self.state() != State::Running {
             return refuse(command, HostByte::NoConnect);
         }
-        let Some(srb) = request_block(self.host_number.load(Relaxed), &command) else {
+        let Some(srb) = request_block(self, &command) else {
             return refuse(command, HostByte::BadTarget);
         };
         let bytes = GuestPacket::ExecuteSrb(srb).encode(Layout::Long);
@@ -264,7 +271,7 @@ impl HostDriver for Controller {
         match error {
             SendError::Full => {
                 self.stats.busy.inc();
-                Err(command.reject(Busy::Host))
+                Err(command.reject(Busy::Device))
             }
             // A request that never fits won't fit later either.
             SendError::TooBig => refuse(command, HostByte::BadTarget),

@@ -12,14 +12,23 @@
 //! | a command times out | it answers RESET_BUS and what was under way | what it answers |
 //! | it doesn't, or not all | the channels are closed and opened again | `Reset`, to be sent again |
 //! | that fails too | the channels are closed | `NoConnect`, the devices go off line |
+//!
+//! One exception: a host that answers neither a reset nor the closing of its channels (the rings are then
+//! leaked, `gpadls_leaked` counts them) hasn't let go of anything. Its commands end all the same,
+//! because the mid-layer's error handler, whose turn it is, takes its memory back whatever the driver
+//! says, and somebody waits for them.
+
+use core::ptr;
 
 use kernel::{
-    sync::Arc,
+    sync::{atomic::Release, Arc},
     time::{delay::fsleep, Delta},
     workqueue::WorkItem,
 };
 use kernel_ext::{
-    rcu,
+    compat,
+    mm::NoIo,
+    rcu::{self, RcuSlot},
     scsi::{HostByte, Info, Outcome, TimedOut},
 };
 use storvsc_wire::{GuestPacket, HostPacket, Layout};
@@ -28,18 +37,30 @@ use vmbus::Channel;
 use crate::{
     control::NoAnswer,
     controller::{Controller, State, PRIMARY},
+    module_parameters,
 };
 
 /// Milliseconds for the host to reset the bus.
 const RESET_WAIT_MS: u32 = 30_000;
 
 /// Milliseconds for the answers to what was under way, after the reset was confirmed.
-const FLUSH_WAIT_MS: u32 = 5_000;
+const FLUSH_WAIT_MS: u32 = 30_000;
 const FLUSH_POLL_MS: u32 = 10;
 
 impl Controller {
-    /// A command took longer than its time. Any context.
+    /// A command took longer than whoever sent it had thought: the mid-layer, which gives some commands
+    /// a few seconds, or a program. A reset is for all devices, so it takes the controller's own
+    /// time. Any context.
     pub(crate) fn command_timed_out(&self, command: &Info<Self>) -> TimedOut {
+        let seconds: u32 = compat::param(module_parameters::timeout.value());
+        let limit = u64::from(seconds.max(1)) * 1_000_000_000;
+        let Some(sent_at) = self.commands.note(self.place(command.tag())) else {
+            // Answered at this moment.
+            return TimedOut::Wait;
+        };
+        if self.clock.now().saturating_sub(sent_at) < limit {
+            return TimedOut::Wait;
+        }
         self.stats.timeouts.inc();
         let opcode = command.cdb().first().copied().unwrap_or(0);
         let address = command.address();
@@ -65,8 +86,14 @@ impl Controller {
         count
     }
 
+    /// Whether a channel is the one that goes by this number now.
+    fn is_port(&self, number: u16, channel: &Channel) -> bool {
+        let port = self.ports.get(usize::from(number)).and_then(RcuSlot::get);
+        port.is_some_and(|port| ptr::eq(&*port.channel, channel))
+    }
+
     /// The host has withdrawn a channel. Process context, from its handler.
-    pub(crate) fn lost_channel(self: &Arc<Self>, number: u16) {
+    pub(crate) fn lost_channel(self: &Arc<Self>, number: u16, channel: &Channel) {
         if number == PRIMARY {
             self.stop(State::Gone);
             // Who saw it running has sent by then, on whichever channel.
@@ -76,20 +103,39 @@ impl Controller {
                 "host{}: withdrawn by the host, {count} commands ended\n",
                 self.host_number()
             );
-            return;
+        } else if self.is_port(number, channel) {
+            self.lose(number);
         }
-        let Some(slot) = self.ports.get(usize::from(number)) else {
-            return;
-        };
-        drop(slot.replace(None));
-        self.route();
-        self.end_commands(Some(number), HostByte::Requeue);
-        // Closing it waits for this handler.
-        let _ = self.worker.enqueue::<_, { Controller::LOST }>(self.clone());
+    }
+
+    /// The host corrupted a channel's ring, and may still have the memory of its commands: they end when
+    /// it has been closed. Process context, from its handler.
+    pub(crate) fn corrupt_channel(self: &Arc<Self>, number: u16, channel: &Channel) {
+        if number == PRIMARY {
+            self.stop(State::Failed);
+            self.close_later();
+        } else if self.is_port(number, channel) {
+            self.lose(number);
+        }
+    }
+
+    /// Does without a sub-channel from now on.
+    fn lose(self: &Arc<Self>, number: u16) {
+        if let Some(lost) = self.lost_ports.get(usize::from(number)) {
+            lost.store(1, Release);
+        }
+        self.close_later();
+    }
+
+    /// Has the worker close what is lost: closing a channel waits for its handler.
+    fn close_later(self: &Arc<Self>) {
+        let worker = &self.module.worker;
+        // `Err`: it is queued already.
+        let _ = worker.enqueue::<_, { Controller::LOST }>(self.clone());
     }
 
     /// Asks the host to reset the bus; true when it has, and has answered what was under way.
-    fn reset_bus(&self, channel: &Channel) -> bool {
+    fn reset_bus(&self, channel: &Arc<Channel>) -> bool {
         let answer = match self
             .control
             .ask(channel, &GuestPacket::ResetBus, RESET_WAIT_MS)
@@ -116,6 +162,10 @@ impl Controller {
             fsleep(Delta::from_millis(FLUSH_POLL_MS.into()));
             waited += FLUSH_POLL_MS;
         }
+        // The last answers have been taken, and have got to the mid-layer when these are done.
+        for port in self.used_ports().iter().filter_map(RcuSlot::get) {
+            port.channel.settle();
+        }
         true
     }
 }
@@ -124,6 +174,10 @@ impl Controller {
 /// meanwhile. True when it works again.
 pub(crate) fn reset(controller: &Arc<Controller>) -> bool {
     let number = controller.host_number();
+    // The error handler's and those of programs, one after the other.
+    let _resetting = controller.resetting.lock();
+    // No memory is to be had from writing to a disk that waits for this.
+    let _no_io = NoIo::new();
     controller.stats.resets.inc();
     // Nobody is in the middle of sending a command, so that all of them are before the reset.
     rcu::synchronize();
@@ -172,6 +226,9 @@ impl WorkItem<{ Controller::LOST }> for Controller {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        if this.state() == State::Failed {
+            give_up(&this);
+        }
         this.close_lost();
     }
 }

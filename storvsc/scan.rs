@@ -115,16 +115,16 @@ impl Controller {
     pub(crate) fn look(self: &Arc<Self>) {
         if !self.changes.is_closed() {
             // `Err`: it is queued already.
-            let _ = self.worker.enqueue::<_, { Controller::SCAN }>(self.clone());
+            let worker = &self.module.worker;
+            let _ = worker.enqueue::<_, { Controller::SCAN }>(self.clone());
         }
     }
 
     /// Nothing is looked at any more when this returns. Process context.
     pub(crate) fn stop_looking(self: &Arc<Self>) {
+        // Whoever looked at the flag before may still queue the work, which then does nothing.
         self.changes.closed.store(1, Release);
         cancel_sync::<_, { Controller::SCAN }>(self);
-        // Somebody who had looked at the flag before may have queued it since.
-        self.worker.flush();
     }
 
     /// Does what a note asks for.

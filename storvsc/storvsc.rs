@@ -51,7 +51,7 @@ module! {
         },
         queue_depth: u32 {
             default: 512,
-            description: "Commands of a CPU's hardware queue at a time; a device has half of them",
+            description: "Commands of a CPU's hardware queue at a time",
         },
     },
 }

@@ -67,6 +67,12 @@ TRACE_EVENT(storvsc_complete,
 		  __entry->srb_status, __entry->scsi_status, __entry->ns / 1000)
 );
 
+/* Called from Rust only (trace.rs). */
+bool storvsc_tracing(void);
+void storvsc_trace_submit(u32 host, u32 bus, u32 target, u32 lun, u32 tag, u8 opcode, u32 bytes);
+void storvsc_trace_complete(u32 host, u32 bus, u32 target, u32 lun, u32 tag, u8 opcode,
+			    u16 channel, u8 srb_status, u8 scsi_status, u64 ns);
+
 #endif
 
 #undef TRACE_INCLUDE_PATH

@@ -3,7 +3,7 @@
 //! Trace points `storvsc:storvsc_submit` and `storvsc:storvsc_complete`.
 //!
 //! The events are defined in C (`storvsc_trace.h`), as the kernel's macros want it, and the functions
-//! below are the two of `trace_points.c` that pass numbers on to them.
+//! below are those of `trace_points.c` that pass numbers on to them.
 
 use kernel_ext::scsi::Info;
 
@@ -11,6 +11,7 @@ use crate::controller::Controller;
 
 // These functions take numbers and touch nothing else, so calling them is safe.
 unsafe extern "C" {
+    safe fn storvsc_tracing() -> bool;
     safe fn storvsc_trace_submit(
         host: u32,
         bus: u32,
@@ -46,6 +47,9 @@ fn opcode_of(command: &Info<Controller>) -> u8 {
 /// A command is about to be sent.
 #[inline]
 pub(crate) fn submit(controller: &Controller, command: &Info<Controller>) {
+    if !storvsc_tracing() {
+        return;
+    }
     let address = command.address();
     storvsc_trace_submit(
         controller.host_number(),
@@ -68,6 +72,9 @@ pub(crate) fn complete(
     scsi_status: u8,
     ns: u64,
 ) {
+    if !storvsc_tracing() {
+        return;
+    }
     let address = command.address();
     storvsc_trace_complete(
         controller.host_number(),

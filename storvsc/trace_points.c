@@ -6,9 +6,10 @@
 #define CREATE_TRACE_POINTS
 #include "storvsc_trace.h"
 
-void storvsc_trace_submit(u32 host, u32 bus, u32 target, u32 lun, u32 tag, u8 opcode, u32 bytes);
-void storvsc_trace_complete(u32 host, u32 bus, u32 target, u32 lun, u32 tag, u8 opcode,
-			    u16 channel, u8 srb_status, u8 scsi_status, u64 ns);
+bool storvsc_tracing(void)
+{
+	return trace_storvsc_submit_enabled() || trace_storvsc_complete_enabled();
+}
 
 void storvsc_trace_submit(u32 host, u32 bus, u32 target, u32 lun, u32 tag, u8 opcode, u32 bytes)
 {
@@ -18,5 +19,6 @@ void storvsc_trace_submit(u32 host, u32 bus, u32 target, u32 lun, u32 tag, u8 op
 void storvsc_trace_complete(u32 host, u32 bus, u32 target, u32 lun, u32 tag, u8 opcode,
 			    u16 channel, u8 srb_status, u8 scsi_status, u64 ns)
 {
-	trace_storvsc_complete(host, bus, target, lun, tag, opcode, channel, srb_status, scsi_status, ns);
+	trace_storvsc_complete(host, bus, target, lun, tag, opcode, channel, srb_status,
+			       scsi_status, ns);
 }

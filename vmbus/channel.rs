@@ -502,6 +502,15 @@ impl Channel {
         self.handler.rescinded(self);
     }
 
+    /// Waits until packets that came in before have been handled. Process context, not from a
+    /// [`Handler`].
+    pub fn settle(self: &Arc<Self>) {
+        // Interrupts read under RCU ...
+        kernel_ext::rcu::synchronize();
+        // ... and the worker does the rest.
+        kernel_ext::workqueue::flush(self);
+    }
+
     /// Shares more memory with the host over this channel. Process context; waits for a bounded time.
     ///
     /// # Errors

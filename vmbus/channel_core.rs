@@ -90,6 +90,10 @@ pub(crate) struct ChannelCore {
     /// closes or moves the channel holds it.
     #[pin]
     pub(crate) host_end: Mutex<HostEnd>,
+    /// Held by who calls the channel's handler or looks at it other than from its worker and its
+    /// interrupts, so that neither goes on when the channel has been closed.
+    #[pin]
+    pub(crate) visit: Mutex<()>,
     /// The channel while it is open; read by the interrupt handler.
     pub(crate) open: RcuSlot<Channel>,
     pub(crate) stats: ChannelStats,
@@ -110,6 +114,7 @@ impl ChannelCore {
                 rescinded: Atomic::new(0),
                 target_cpu: Atomic::new(cpu),
                 host_end <- kernel::new_mutex!(HostEnd::Closed, "vmbus_host_end"),
+                visit <- kernel::new_mutex!((), "vmbus_visit"),
                 open: RcuSlot::empty(),
                 stats: ChannelStats::new(),
             }),

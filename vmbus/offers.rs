@@ -292,8 +292,11 @@ impl Offers {
             place.and_then(|place| entries.remove(place).ok())
         };
         let primary = core.offer.is_primary();
-        if let Some(channel) = core.open.get().filter(|_| release) {
-            channel.tell_rescinded();
+        if release {
+            let _visit = core.visit.lock();
+            if let Some(channel) = core.open.get() {
+                channel.tell_rescinded();
+            }
         }
         if !primary {
             if let Some(device) = self.device_of(&core.offer.class, &core.offer.instance) {

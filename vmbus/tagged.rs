@@ -146,6 +146,13 @@ impl<P: Pointer> Tagged<P> {
         }
     }
 
+    /// The note of the request in a place; `None` if none is under way. Stale as soon as it is known.
+    pub fn note(&self, index: usize) -> Option<u64> {
+        let place = self.places.get(index)?;
+        let word = TagWord::from_raw(place.word.load(Acquire));
+        word.is_under_way().then(|| place.note.load(Relaxed))
+    }
+
     /// Requests under way on a channel, or on any. Looks at every place.
     pub fn count(&self, channel: Option<u16>) -> usize {
         self.places

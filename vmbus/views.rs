@@ -144,6 +144,8 @@ fn show_channel(shown: &Shown, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "state: {}", core.state())?;
     writeln!(f, "driver: {}", driver.unwrap_or("none"))?;
     writeln!(f, "target_cpu: {}", core.target_cpu())?;
+    // Not while it is being closed: the driver's module may go after that.
+    let _visit = core.visit.lock();
     let open = core.open.get();
     if let Some(channel) = &open {
         let rings = channel.rings();

@@ -4,6 +4,7 @@
 #include <linux/jiffies.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/vmstat.h>
 
 /*
@@ -50,4 +51,14 @@ unsigned long hv_helper_totalram_pages(void)
 u64 hv_helper_jiffies_64(void)
 {
 	return get_jiffies_64();
+}
+
+unsigned int hv_helper_memalloc_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void hv_helper_memalloc_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
 }

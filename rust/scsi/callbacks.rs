@@ -2,12 +2,21 @@
 
 //! What the mid-layer calls, turned into calls of a [`HostDriver`].
 
-use core::ptr::NonNull;
+use core::{
+    ffi::c_void,
+    ptr::NonNull, //
+};
 
 use kernel::{
     error::from_result,
     ffi,
     sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed, //
+        },
+        rcu,
         Arc,
         ArcBorrow, //
     },
@@ -46,6 +55,17 @@ pub(super) unsafe fn fill<T: HostDriver>(template: *mut hv_bindings::scsi_host_t
     }
 }
 
+/// The word of a host that points to its driver's data.
+///
+/// # Safety
+///
+/// `shost` is a host that [`Registration`](super::Registration) has made, kept alive.
+pub(super) unsafe fn private<'a>(shost: *mut hv_bindings::Scsi_Host) -> &'a Atomic<*mut c_void> {
+    // SAFETY: The host was made with room for one pointer there, which is only used atomically once
+    // others know the host.
+    unsafe { Atomic::from_ptr(hv_bindings::shost_priv(shost)) }
+}
+
 /// The driver's data of a host.
 ///
 /// # Safety
@@ -54,7 +74,24 @@ pub(super) unsafe fn fill<T: HostDriver>(template: *mut hv_bindings::scsi_host_t
 unsafe fn driver<'a, T: HostDriver>(shost: *mut hv_bindings::Scsi_Host) -> &'a T {
     // SAFETY: By the invariant of `Registration` the private data points to a valid `T` until the
     // host is removed.
-    unsafe { &*(*hv_bindings::shost_priv(shost)).cast::<T>() }
+    unsafe { &*private(shost).load(Relaxed).cast::<T>() }
+}
+
+/// A reference to the driver's data of a host that may have been removed; `None` then.
+///
+/// # Safety
+///
+/// `shost` is a host of the driver `T`, kept alive.
+unsafe fn driver_if_there<T: HostDriver>(shost: *mut hv_bindings::Scsi_Host) -> Option<Arc<T>> {
+    let guard = rcu::read_lock();
+    // SAFETY: The caller's promise.
+    let data = unsafe { private(shost) }.load(Acquire).cast::<T>();
+    // SAFETY: By the invariant of `Registration` the pointer that isn't null is to the content of an
+    // `Arc`, which isn't dropped before this guard is.
+    let data = (!data.is_null()).then(|| unsafe { ArcBorrow::from_raw(data) });
+    let data = data.map(Into::into);
+    drop(guard);
+    data
 }
 
 /// [`driver`] of a device's host.
@@ -152,10 +189,12 @@ extern "C" fn eh_timed_out<T: HostDriver>(
 }
 
 extern "C" fn eh_host_reset<T: HostDriver>(cmd: *mut hv_bindings::scsi_cmnd) -> ffi::c_int {
-    // SAFETY: The mid-layer passes a command with its device, which it holds for this call. The
-    // driver's data is the content of an `Arc` that lives at least as long.
-    let this = unsafe { ArcBorrow::from_raw(driver_of::<T>((*cmd).device)) };
-    if T::reset(this) {
+    // SAFETY: The mid-layer passes a command with its device, which it holds for this call, and with
+    // it the host. A reset may be asked for after the host was removed.
+    let Some(this) = (unsafe { driver_if_there::<T>((*(*cmd).device).host) }) else {
+        return hv_bindings::SCSI_EH_FAILED;
+    };
+    if T::reset(this.as_arc_borrow()) {
         hv_bindings::SCSI_EH_SUCCESS
     } else {
         hv_bindings::SCSI_EH_FAILED

@@ -297,8 +297,9 @@ impl Host {
 ///
 /// # Invariants
 ///
-/// `scsi_add_host_with_dma` of the host has succeeded, and its private data holds a pointer from
-/// `Arc::into_raw` of a `T` that is valid until it is removed.
+/// `scsi_add_host_with_dma` of the host has succeeded. Its private data holds a pointer to the content
+/// of an `Arc<T>`, valid until it is replaced by null, which happens after the host was removed, and a
+/// grace period of RCU after that.
 pub struct Registration<T: HostDriver> {
     host: ARef<Host>,
     data: Arc<T>,
@@ -361,6 +362,8 @@ impl<T: HostDriver> Registration<T> {
             (*shost).sg_tablesize = segments;
             if limits.page_boundary != 0 {
                 (*shost).virt_boundary_mask = (limits.page_boundary as usize) - 1;
+                // Lists of pages know no longest segment.
+                (*shost).max_segment_size = u32::MAX;
                 hv_bindings::dma_set_min_align_mask(parent.cast(), limits.page_boundary - 1);
             }
         }
@@ -385,9 +388,16 @@ impl<T: HostDriver> Registration<T> {
 
 impl<T: HostDriver> Drop for Registration<T> {
     fn drop(&mut self) {
+        let shost = self.host.0.get();
         // SAFETY: By the type invariant it was added, and only this removes it. It returns when
-        // every request queue of its devices is gone, so no callback comes after it but
-        // those for devices that others still hold, which only give up `hostdata`.
-        unsafe { hv_bindings::scsi_remove_host(self.host.0.get()) };
+        // every request queue of its devices is gone. After it only a reset may still be asked
+        // for, by who has a device open (`SG_SCSI_RESET`).
+        unsafe { hv_bindings::scsi_remove_host(shost) };
+        // INVARIANT: Nobody gets to the driver's data any more ...
+        //
+        // SAFETY: The host is valid, and its private data is one pointer.
+        unsafe { callbacks::private(shost) }.store(ptr::null_mut(), Release);
+        // ... nor is anybody about to take a reference to it.
+        crate::rcu::synchronize();
     }
 }

@@ -247,6 +247,7 @@ impl Drop for Open {
         let core = &self.channel.core;
         // First nobody hears of the channel any more ...
         drop(core.open.replace(None));
+        drop(core.visit.lock());
         self.channel.out.lock().state = OutState::Closed;
         cancel_sync(&self.channel);
         // ... then the host is told, unless it was the one to say so ...
