@@ -13,7 +13,7 @@ readonly OUT=$REPO/build/bench
 mkdir -p "$OUT"
 
 # measure SUITE LOG CASE...: runs these cases in the suite's guests and keeps what the runner
-# prints in LOG; figures are left out of what is shown meanwhile.
+# prints in LOG; figures and marks are left out of what is shown meanwhile.
 measure() {
 	local suite=$1 log=$2 columns=${BENCH_COLUMNS:-} tests=() column case
 	shift 2
@@ -30,7 +30,7 @@ measure() {
 		for case in "$@"; do tests+=("$column.$case"); done
 	done
 	TEST=$(IFS=, && echo "${tests[*]}") "$VMLAB" run "${RUN[@]}" | tee "$log" |
-		grep --line-buffered -E '^(# |not ok|ok)' | grep --line-buffered -v '^# *bench ' >&2
+		grep --line-buffered -E '^(# |not ok|ok)' | grep --line-buffered -vE '^# *(bench|mark) ' >&2
 }
 
 # bench_table ARG...: tables of a log that measure wrote.
