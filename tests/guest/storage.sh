@@ -133,7 +133,15 @@ unit_stat() { host_stat "luns/$1/$2" "${3:-scsi0}"; }
 #### The driver's counters (ours only)
 
 # storvsc_dir [N]: what the driver tells about the N-th controller.
-storvsc_dir() { echo "$DEBUG/storvsc/$(basename "$(synthetic "$SCSI_CLASS" "${1:-0}")")"; }
+storvsc_dir() {
+	local known=/tmp/storvsc-dir.${1:-0} dir=''
+	[ ! -e "$known" ] || read -r dir <"$known"
+	if [ ! -d "$dir" ]; then
+		dir=$DEBUG/storvsc/$(basename "$(synthetic "$SCSI_CLASS" "${1:-0}")")
+		echo "$dir" >"$known"
+	fi
+	echo "$dir"
+}
 
 # counter KEY [N]: from the file `controller`.
 counter() { value "$(storvsc_dir "${2:-0}")/controller" "$1"; }
