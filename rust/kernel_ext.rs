@@ -14,7 +14,6 @@ pub mod notifier;
 pub mod pages;
 pub mod ratelimit;
 pub mod rcu;
-pub mod scsi;
 pub mod slot;
 pub mod sysfs;
 pub mod wait;

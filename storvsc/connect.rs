@@ -6,7 +6,8 @@ use kernel::{
     prelude::*,
     sync::{atomic::Full, Arc},
 };
-use kernel_ext::{compat, cpuhp, rcu, scsi::HostByte};
+use kernel_ext::{compat, cpuhp, rcu};
+use scsi::HostByte;
 use storvsc_wire::{Agreement, Conversation, GuestPacket, HostPacket, Layout};
 use vmbus::{device::SubchannelWatcher, Channel, Offered, Open, OpenConfig};
 use vmbus_wire::Guid;

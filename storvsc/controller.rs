@@ -12,11 +12,8 @@ use kernel::{
     },
     workqueue::Work,
 };
-use kernel_ext::{
-    compat, cpuhp,
-    rcu::RcuSlot,
-    scsi::{Host, Mapped},
-};
+use kernel_ext::{compat, cpuhp, rcu::RcuSlot};
+use scsi::{Host, Mapped};
 use storvsc_wire::{conversation::MOST_SUBCHANNELS, Agreement, ProtocolVersion};
 use vmbus::{stats::Counter, Channel, Open, Tagged};
 use vmbus_wire::guid::class;
@@ -236,7 +233,7 @@ impl Controller {
 
     /// The place of a command in the table.
     #[inline]
-    pub(crate) fn place(&self, tag: kernel_ext::scsi::Tag) -> usize {
+    pub(crate) fn place(&self, tag: scsi::Tag) -> usize {
         usize::from(tag.queue) * usize::from(self.queue_depth) + usize::from(tag.number)
     }
 

@@ -9,9 +9,9 @@ use kernel::{
 };
 use kernel_ext::{
     bus::{Driver, ProbeType},
-    scsi::{Address, HostByte, Limits, Registration, Template},
     workqueue::cancel_sync,
 };
+use scsi::{Address, HostByte, Limits, Registration, Template};
 use storvsc_wire::srb::MAX_CDB_BYTES;
 use vmbus::{device_id::IdTable, Vmbus};
 

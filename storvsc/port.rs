@@ -3,7 +3,7 @@
 //! A channel of a controller, and what comes in on it.
 
 use kernel::sync::Arc;
-use kernel_ext::scsi::{HostByte, Mapped, Outcome};
+use scsi::{HostByte, Mapped, Outcome};
 use storvsc_wire::{
     judge, scsi::ScsiStatus, Asked, Disposition, HostPacket, Layout, SrbCompletion,
 };

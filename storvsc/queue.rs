@@ -10,12 +10,10 @@ use kernel::{
         Arc, ArcBorrow,
     },
 };
-use kernel_ext::{
-    compat, cpuhp,
-    scsi::{
-        Busy, Command, Direction, HostByte, HostDriver, Info, Mapped, NewDevice, Outcome, Pages,
-        Rejected, TimedOut,
-    },
+use kernel_ext::{compat, cpuhp};
+use scsi::{
+    Busy, Command, Direction, HostByte, HostDriver, Info, Mapped, NewDevice, Outcome, Pages,
+    Rejected, TimedOut,
 };
 use storvsc_wire::{
     srb::{SrbExtension, SrbFlags, MAX_CDB_BYTES},

@@ -29,8 +29,8 @@ use kernel_ext::{
     compat,
     mm::NoIo,
     rcu::{self, RcuSlot},
-    scsi::{HostByte, Info, Outcome, TimedOut},
 };
+use scsi::{HostByte, Info, Outcome, TimedOut};
 use storvsc_wire::{GuestPacket, HostPacket, Layout};
 use vmbus::Channel;
 

@@ -15,7 +15,8 @@ use kernel::{
     time::{delay::fsleep, Delta},
     workqueue::WorkItem,
 };
-use kernel_ext::{lock::IrqLock, new_irq_lock, scsi::Address, workqueue::cancel_sync};
+use kernel_ext::{lock::IrqLock, new_irq_lock, workqueue::cancel_sync};
+use scsi::Address;
 use storvsc_wire::FollowUp;
 
 use crate::controller::{Controller, Kind, State};

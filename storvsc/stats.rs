@@ -6,7 +6,7 @@ use kernel::{
     sync::atomic::{Atomic, Relaxed},
     time::{Instant, Monotonic},
 };
-use kernel_ext::scsi::{Address, Direction};
+use scsi::{Address, Direction};
 use vmbus::stats::Counter;
 
 /// Counters of a controller.

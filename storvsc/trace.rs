@@ -5,7 +5,7 @@
 //! The events are defined in C (`storvsc_trace.h`), as the kernel's macros want it, and the functions
 //! below are those of `trace_points.c` that pass numbers on to them.
 
-use kernel_ext::scsi::Info;
+use scsi::Info;
 
 use crate::controller::Controller;
 

@@ -87,3 +87,4 @@ const int RUST_CONST_HELPER_SCSI_EH_SUCCESS = SUCCESS;
 const int RUST_CONST_HELPER_SCSI_EH_FAILED = FAILED;
 
 #include "../helpers/helpers.c"
+#include "../scsi/helpers.c"

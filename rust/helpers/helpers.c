@@ -14,7 +14,6 @@
 #include "lock.c"
 #include "memory.c"
 #include "pages.c"
-#include "scsi.c"
 #include "sync.c"
 #include "sysfs.c"
 #include "workqueue.c"

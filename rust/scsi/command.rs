@@ -18,7 +18,7 @@ use super::{
     HostByte,
     HostDriver, //
 };
-use crate::slot::Pointer;
+use kernel_ext::slot::Pointer;
 
 /// Which way data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

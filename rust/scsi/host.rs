@@ -398,6 +398,6 @@ impl<T: HostDriver> Drop for Registration<T> {
         // SAFETY: The host is valid, and its private data is one pointer.
         unsafe { callbacks::private(shost) }.store(ptr::null_mut(), Release);
         // ... nor is anybody about to take a reference to it.
-        crate::rcu::synchronize();
+        kernel_ext::rcu::synchronize();
     }
 }

@@ -13,6 +13,9 @@
 //!                     └────────────── Rejected (the command back) ──┘ again later
 //! ```
 //!
+//! A crate of its own, which is linked into the module that uses it: `vmbus.ko` does without the
+//! kernel's SCSI code.
+//!
 //! C headers: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h),
 //! [`include/scsi/scsi_cmnd.h`](srctree/include/scsi/scsi_cmnd.h),
 //! [`include/scsi/scsi_device.h`](srctree/include/scsi/scsi_device.h).
