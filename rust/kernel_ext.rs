@@ -9,6 +9,7 @@ pub mod compat;
 pub mod cpuhp;
 pub mod hyperv;
 pub mod lock;
+pub mod log;
 pub mod mm;
 pub mod notifier;
 pub mod pages;

@@ -99,7 +99,7 @@ impl Controller {
                 Err(error) => Err(error.into()),
             };
             if let Err(refusal) = said {
-                log_err!("{}: {}\n", self.name(), refusal);
+                kernel_ext::log_err!("{}: {}\n", self.name(), refusal);
                 return Err(protocol_error());
             }
         }
@@ -127,17 +127,11 @@ impl Controller {
         }
         let packet = GuestPacket::CreateSubChannels { count };
         let answer = self.control.ask(channel, &packet, STEP_WAIT_MS);
-        let granted = answer.is_ok_and(|answer| {
-            matches!(
-                HostPacket::parse(answer.as_bytes(), Layout::Long),
-                Ok(HostPacket::Completion(answer)) if answer.status.is_success()
-            )
-        });
-        if granted {
+        if answer.is_ok_and(|answer| answer.is_success()) {
             let watcher = Arc::new(Watcher(self.clone()), GFP_KERNEL)?;
             self.dev.payload().watch_subchannels(Some(watcher));
         } else {
-            log_warn!("{}: the host offers no sub-channels\n", self.name());
+            kernel_ext::log_warn!("{}: the host offers no sub-channels\n", self.name());
         }
         Ok(())
     }
@@ -151,7 +145,7 @@ impl Controller {
                 slot.is_empty() && !links.subs.iter().any(|(other, _)| other == number)
             });
         let Some((number, _)) = free else {
-            return log_warn!("{}: more sub-channels than can be used\n", self.name());
+            return kernel_ext::log_warn!("{}: more sub-channels than can be used\n", self.name());
         };
         if self.state() != State::Running {
             return;
@@ -160,7 +154,7 @@ impl Controller {
             Ok(open) => open,
             // The others are enough.
             Err(error) => {
-                return log_warn!("{}: sub-channel {number}: {error:?}\n", self.name());
+                return kernel_ext::log_warn!("{}: sub-channel {number}: {error:?}\n", self.name());
             }
         };
         let channel = open.channel().clone();
@@ -170,7 +164,7 @@ impl Controller {
                 && links.subs.push_within_capacity((number, open)).is_ok()
         };
         if !kept || self.use_port(number, channel.clone()).is_err() {
-            return log_warn!("{}: sub-channel {number}: no memory\n", self.name());
+            return kernel_ext::log_warn!("{}: sub-channel {number}: no memory\n", self.name());
         }
         // Withdrawn before it could be used: whoever was to deal with that found nothing.
         if channel.is_rescinded() {

@@ -10,7 +10,7 @@ use kernel::{
     },
 };
 use kernel_ext::{lock::IrqLock, new_irq_lock, wait::Completion};
-use storvsc_wire::{packet::MAX_PACKET_BYTES, GuestPacket, Layout};
+use storvsc_wire::{packet::MAX_PACKET_BYTES, GuestPacket, HostPacket, Layout};
 use vmbus::{Channel, SendError};
 use vmbus_wire::packet::OutPacket;
 
@@ -23,6 +23,14 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&self.bytes)
+    }
+
+    /// Whether the host did what it was asked for.
+    pub(crate) fn is_success(&self) -> bool {
+        matches!(
+            HostPacket::parse(self.as_bytes(), Layout::Long),
+            Ok(HostPacket::Completion(completion)) if completion.status.is_success()
+        )
     }
 }
 

@@ -72,7 +72,7 @@ impl Bound {
         *controller.host.lock() = Some(host.clone());
         this.registration = Some(registration);
         this.files = Some(debug::Files::new(&controller)?);
-        log_info!(
+        kernel_ext::log_info!(
             "host{}: {}, protocol {}, {} KiB a request\n",
             host.number(),
             controller.name(),
@@ -88,7 +88,7 @@ impl Bound {
                     lun: 0,
                 };
                 if host.add_device(disk).is_err() {
-                    log_warn!("host{}: there is no disk\n", host.number());
+                    kernel_ext::log_warn!("host{}: there is no disk\n", host.number());
                 }
             }
         }

@@ -61,7 +61,7 @@ impl Listener {
     ) {
         let controller = &self.controller;
         let asked = Asked {
-            opcode: command.cdb().first().copied().unwrap_or(0),
+            opcode: command.opcode(),
             bytes: command.bytes(),
             fibre: false,
         };

@@ -31,7 +31,7 @@ use kernel_ext::{
     rcu::{self, RcuSlot},
 };
 use scsi::{HostByte, Info, Outcome, TimedOut};
-use storvsc_wire::{GuestPacket, HostPacket, Layout};
+use storvsc_wire::GuestPacket;
 use vmbus::Channel;
 
 use crate::{
@@ -62,9 +62,9 @@ impl Controller {
             return TimedOut::Wait;
         }
         self.stats.timeouts.inc();
-        let opcode = command.cdb().first().copied().unwrap_or(0);
+        let opcode = command.opcode();
         let address = command.address();
-        log_warn_limited!(
+        kernel_ext::log_warn_limited!(
             "host{}: {address}: command {opcode:#04x} timed out\n",
             self.host_number()
         );
@@ -99,7 +99,7 @@ impl Controller {
             // Who saw it running has sent by then, on whichever channel.
             rcu::synchronize();
             let count = self.end_commands(None, HostByte::NoConnect);
-            log_info!(
+            kernel_ext::log_info!(
                 "host{}: withdrawn by the host, {count} commands ended\n",
                 self.host_number()
             );
@@ -142,16 +142,12 @@ impl Controller {
         {
             Ok(answer) => answer,
             Err(NoAnswer::TimedOut) => {
-                log_warn!("host{}: no answer to a reset\n", self.host_number());
+                kernel_ext::log_warn!("host{}: no answer to a reset\n", self.host_number());
                 return false;
             }
             Err(_) => return false,
         };
-        let done = match HostPacket::parse(answer.as_bytes(), Layout::Long) {
-            Ok(HostPacket::Completion(completion)) => completion.status.is_success(),
-            _ => false,
-        };
-        if !done {
+        if !answer.is_success() {
             return false;
         }
         let mut waited = 0;
@@ -190,7 +186,7 @@ pub(crate) fn reset(controller: &Arc<Controller>) -> bool {
         .and_then(|slot| slot.get())
         .map(|port| port.channel.clone());
     if channel.is_some_and(|channel| controller.reset_bus(&channel)) {
-        log_info!("host{number}: reset\n");
+        kernel_ext::log_info!("host{number}: reset\n");
         return true;
     }
     if controller.state() != State::Running {
@@ -202,11 +198,13 @@ pub(crate) fn reset(controller: &Arc<Controller>) -> bool {
     let count = controller.end_commands(None, HostByte::Reset);
     match controller.connect() {
         Ok(()) => {
-            log_info!("host{number}: connected again, {count} commands are sent again\n");
+            kernel_ext::log_info!(
+                "host{number}: connected again, {count} commands are sent again\n"
+            );
             true
         }
         Err(error) => {
-            log_err!("host{number}: the host doesn't answer any more: {error:?}\n");
+            kernel_ext::log_err!("host{number}: the host doesn't answer any more: {error:?}\n");
             controller.stop(State::Failed);
             give_up(controller)
         }

@@ -8,9 +8,6 @@
 //! [`scan`] looks for what came and went. [`debug`] shows it all in
 //! `/sys/kernel/debug/storvsc/<instance>/`.
 
-#[macro_use]
-mod log;
-
 mod connect;
 mod control;
 mod controller;

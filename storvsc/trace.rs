@@ -40,10 +40,6 @@ fn tag_of(command: &Info<Controller>) -> u32 {
     u32::from(tag.queue) << 16 | u32::from(tag.number)
 }
 
-fn opcode_of(command: &Info<Controller>) -> u8 {
-    command.cdb().first().copied().unwrap_or(0)
-}
-
 /// A command is about to be sent.
 #[inline]
 pub(crate) fn submit(controller: &Controller, command: &Info<Controller>) {
@@ -57,7 +53,7 @@ pub(crate) fn submit(controller: &Controller, command: &Info<Controller>) {
         address.target,
         address.lun as u32,
         tag_of(command),
-        opcode_of(command),
+        command.opcode(),
         command.bytes(),
     );
 }
@@ -82,7 +78,7 @@ pub(crate) fn complete(
         address.target,
         address.lun as u32,
         tag_of(command),
-        opcode_of(command),
+        command.opcode(),
         channel,
         srb_status,
         scsi_status,

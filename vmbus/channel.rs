@@ -459,7 +459,7 @@ impl Channel {
     pub fn bad_packet(&self, what: kernel::fmt::Arguments<'_>) {
         self.core.stats.errors.inc();
         self.core.connection.stats.protocol_errors.inc();
-        log_warn_limited!(
+        kernel_ext::log_warn_limited!(
             "channel {} ({}): {}\n",
             self.core.offer.relid,
             self.core.class_name(),

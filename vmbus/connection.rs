@@ -338,7 +338,10 @@ impl Connection {
                     pause(try_number);
                 }
                 Err(error) => {
-                    log_warn_limited!("host refused {}: {error:?}\n", message.message_type());
+                    kernel_ext::log_warn_limited!(
+                        "host refused {}: {error:?}\n",
+                        message.message_type()
+                    );
                     return Err(EIO);
                 }
             }
@@ -368,7 +371,7 @@ impl Connection {
                     self.version.store(version.to_wire(), Relaxed);
                     self.connection_id.store(id, Relaxed);
                     self.set_state(State::Connected);
-                    log_info!(
+                    kernel_ext::log_info!(
                         "connected, protocol {}, connection id {}, {} CPUs\n",
                         version,
                         id,
@@ -415,7 +418,7 @@ impl Connection {
         match request.wait(VERSION_WAIT_MS) {
             Outcome::Answered(Answer::Version(response)) if response.state != 0 => {
                 // It knows the version, but has no resources or another trouble.
-                log_err!(
+                kernel_ext::log_err!(
                     "the host refused the connection, state {}\n",
                     response.state
                 );
@@ -426,7 +429,7 @@ impl Connection {
             }
             Outcome::Answered(_) | Outcome::Rescinded => Err(EIO),
             Outcome::TimedOut => {
-                log_err!("the host didn't answer the request for protocol {version}\n");
+                kernel_ext::log_err!("the host didn't answer the request for protocol {version}\n");
                 // It may do so later, and write to the pages that it was told of.
                 self.shared.pages().leak();
                 Err(ETIMEDOUT)
@@ -443,7 +446,7 @@ impl Connection {
         let request = self.control.expect(Key::Offers)?;
         self.post(&guest::request_offers())?;
         if request.wait(OFFERS_WAIT_MS) == Outcome::TimedOut {
-            log_warn!("the host didn't finish its offers; going on with what came\n");
+            kernel_ext::log_warn!("the host didn't finish its offers; going on with what came\n");
         }
         self.offers.flush();
         Ok(())
@@ -493,7 +496,7 @@ impl Connection {
     /// Counts a breach of the protocol and says so, now and then.
     pub(crate) fn protocol_error(&self, what: kernel::fmt::Arguments<'_>) {
         self.stats.protocol_errors.inc();
-        log_warn_limited!("protocol error: {}\n", what);
+        kernel_ext::log_warn_limited!("protocol error: {}\n", what);
     }
 
     /// Forgets a confirmation that came before it was asked for.
@@ -530,7 +533,7 @@ impl Connection {
         match request.wait(patience) {
             Outcome::Answered(_) | Outcome::Rescinded => Outcome::Answered(()),
             Outcome::TimedOut => {
-                log_err!("the host didn't confirm UNLOAD\n");
+                kernel_ext::log_err!("the host didn't confirm UNLOAD\n");
                 Outcome::TimedOut
             }
         }

@@ -93,7 +93,9 @@ impl Gpadl {
             Outcome::Answered(answer) => {
                 // A refused list isn't mapped.
                 shared.live = false;
-                log_warn!("channel {relid}: the host refused page list {id:#x}: {answer:?}\n");
+                kernel_ext::log_warn!(
+                    "channel {relid}: the host refused page list {id:#x}: {answer:?}\n"
+                );
                 Err(EIO)
             }
             Outcome::Rescinded => {
@@ -173,7 +175,7 @@ impl Gpadl {
         self.live = false;
         self.pages.leak();
         self.core.connection.stats.gpadls_leaked.inc();
-        log_warn!(
+        kernel_ext::log_warn!(
             "channel {}: page list {:#x} {}, {} pages stay with the host\n",
             self.core.offer.relid,
             self.id,

@@ -132,7 +132,7 @@ impl Offers {
         let cpu = self.choose_cpu(&offer);
         let core = match ChannelCore::new(connection.clone(), offer, cpu) {
             Ok(core) => core,
-            Err(_) => return log_err!("no memory for channel {relid}\n"),
+            Err(_) => return kernel_ext::log_err!("no memory for channel {relid}\n"),
         };
         if connection.relids.insert(core.clone()).is_err() {
             return connection.protocol_error(format_args!("channel {relid} offered twice"));
@@ -199,7 +199,7 @@ impl Offers {
             match self.add_device(&core) {
                 Ok(device) => Some(device),
                 Err(error) => {
-                    log_err!("device {} wasn't added: {error:?}\n", offer.instance);
+                    kernel_ext::log_err!("device {} wasn't added: {error:?}\n", offer.instance);
                     return;
                 }
             }
@@ -214,7 +214,7 @@ impl Offers {
         };
         if let Some(device) = &device {
             if device.payload().show_channels(device).is_err() {
-                log_warn!("device {} is hidden: no memory\n", offer.instance);
+                kernel_ext::log_warn!("device {} is hidden: no memory\n", offer.instance);
             }
         }
         let entry = Entry {
@@ -229,7 +229,7 @@ impl Offers {
             }
             Err(_) => {
                 drop(entries);
-                log_err!("no memory for channel {}\n", core.offer.relid);
+                kernel_ext::log_err!("no memory for channel {}\n", core.offer.relid);
                 entry.remove();
             }
         }
@@ -326,7 +326,9 @@ impl Offers {
         if connection.state() == State::Connected
             && connection.post(&guest::relid_released(relid)).is_err()
         {
-            log_warn!("channel {relid}: the host couldn't be told that its id is free\n");
+            kernel_ext::log_warn!(
+                "channel {relid}: the host couldn't be told that its id is free\n"
+            );
         }
     }
 

@@ -49,7 +49,7 @@ struct BusGuard;
 impl BusGuard {
     fn new() -> Result<Self> {
         let bus = bus::Registration::<Vmbus>::new().inspect_err(|_| {
-            log_err!("a bus called vmbus exists already\n");
+            kernel_ext::log_err!("a bus called vmbus exists already\n");
         })?;
         drop(BUS.replace(Some(Arc::new(bus, GFP_KERNEL)?)));
         Ok(Self)
@@ -68,13 +68,13 @@ fn check() -> Result<Hypervisor> {
         pr_err!("not loaded: {reason}\n");
     })?;
     if hyperv::c_driver_present() {
-        log_err!(
+        kernel_ext::log_err!(
             "not loaded: another VMBus driver owns the bus; boot with initcall_blacklist=hv_acpi_init\n"
         );
         return Err(EBUSY);
     }
     if !hyperv::acpi_device_present() {
-        log_err!("not loaded: the firmware has no ACPI device VMBUS\n");
+        kernel_ext::log_err!("not loaded: the firmware has no ACPI device VMBUS\n");
         return Err(ENODEV);
     }
     Ok(hypervisor)
@@ -100,7 +100,7 @@ impl kernel::InPlaceModule for Module {
 fn probed() -> Result {
     match PROBED.load(Relaxed) {
         0 => {
-            log_err!("not loaded: the ACPI device VMBUS has no platform device\n");
+            kernel_ext::log_err!("not loaded: the ACPI device VMBUS has no platform device\n");
             Err(ENODEV)
         }
         errno if errno < 0 => Err(Error::from_errno(errno)),
@@ -189,7 +189,7 @@ impl Root {
         root.connection
             .negotiate(newest_version())
             .inspect_err(|error| {
-                log_err!("no connection to the host: {error:?}\n");
+                kernel_ext::log_err!("no connection to the host: {error:?}\n");
             })?;
         root.hooks = Some(Hooks {
             _kexec: KexecHandler::new::<Interrupt>(hypervisor)?,
@@ -225,7 +225,7 @@ impl Drop for Root {
         }
         connection.offers.stop(connection);
         drop(ACTIVE.replace(None));
-        log_info!("disconnected\n");
+        kernel_ext::log_info!("disconnected\n");
     }
 }
 

@@ -38,7 +38,9 @@ impl Kexec for Interrupt {
         };
         match connection.unload() {
             Outcome::Answered(()) | Outcome::Rescinded => {}
-            Outcome::TimedOut => log_err!("kexec goes on although the host didn't let go\n"),
+            Outcome::TimedOut => {
+                kernel_ext::log_err!("kexec goes on although the host didn't let go\n")
+            }
         }
         for number in cpuhp::online() {
             if let Some(cpu) = connection.cpus.get(number) {
@@ -78,7 +80,7 @@ fn crash() {
     let id = connection.connection_id();
     let posted = connection.post_to(id, &guest::unload(), |_| spin(LATE_LOOK_US));
     if posted.is_err() {
-        return log_err!("the host couldn't be told of the crash\n");
+        return kernel_ext::log_err!("the host couldn't be told of the crash\n");
     }
     let (mut waited, mut said) = (Delta::ZERO, Delta::ZERO);
     for look in 0.. {
@@ -98,10 +100,10 @@ fn crash() {
         }
         if waited - said >= SIGN_OF_LIFE {
             said = waited;
-            log_info!("waiting for the host to let go\n");
+            kernel_ext::log_info!("waiting for the host to let go\n");
         }
     }
-    log_err!("going on although the host didn't let go\n");
+    kernel_ext::log_err!("going on although the host didn't let go\n");
 }
 
 /// Waits without sleeping, at most a millisecond.

@@ -17,9 +17,6 @@
 
 use kernel::prelude::*;
 
-#[macro_use]
-mod log;
-
 mod channel;
 mod channel_core;
 mod connection;

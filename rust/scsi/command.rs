@@ -115,6 +115,12 @@ impl<T: HostDriver> Info<T> {
         }
     }
 
+    /// The operation code: the first byte of the command descriptor block.
+    #[inline]
+    pub fn opcode(&self) -> u8 {
+        self.cdb().first().copied().unwrap_or(0)
+    }
+
     /// Which way data goes.
     #[inline]
     pub fn direction(&self) -> Direction {

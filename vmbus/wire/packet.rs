@@ -331,6 +331,28 @@ impl<'a> OutPacket<'a> {
         }
     }
 
+    /// What comes before the pages of a packet with one range of them.
+    #[inline(always)]
+    fn one_range(
+        &self,
+        sizes: Sizes,
+        byte_offset: u32,
+        byte_count: u32,
+        copy: &mut impl FnMut(&[u8]),
+    ) {
+        copy(self.descriptor(PacketType::GPA_DIRECT, sizes).as_bytes());
+        let head = GpaHead {
+            reserved: U32::ZERO,
+            range_count: U32::new(1),
+        };
+        copy(head.as_bytes());
+        let range = GpaRangeHead {
+            byte_count: U32::new(byte_count),
+            byte_offset: U32::new(byte_offset),
+        };
+        copy(range.as_bytes());
+    }
+
     /// Calls `copy` for each piece of the packet in order, padding and trailer left out.
     #[inline(always)]
     pub(crate) fn for_each_part(&self, sizes: Sizes, mut copy: impl FnMut(&[u8])) {
@@ -351,17 +373,7 @@ impl<'a> OutPacket<'a> {
                 byte_count,
                 pfns,
             } => {
-                copy(self.descriptor(PacketType::GPA_DIRECT, sizes).as_bytes());
-                let head = GpaHead {
-                    reserved: U32::ZERO,
-                    range_count: U32::new(1),
-                };
-                copy(head.as_bytes());
-                let range = GpaRangeHead {
-                    byte_count: U32::new(byte_count),
-                    byte_offset: U32::new(byte_offset),
-                };
-                copy(range.as_bytes());
+                self.one_range(sizes, byte_offset, byte_count, &mut copy);
                 copy(pfns.as_bytes());
             }
             OutHead::PageRuns {
@@ -369,17 +381,7 @@ impl<'a> OutPacket<'a> {
                 byte_count,
                 runs,
             } => {
-                copy(self.descriptor(PacketType::GPA_DIRECT, sizes).as_bytes());
-                let head = GpaHead {
-                    reserved: U32::ZERO,
-                    range_count: U32::new(1),
-                };
-                copy(head.as_bytes());
-                let range = GpaRangeHead {
-                    byte_count: U32::new(byte_count),
-                    byte_offset: U32::new(byte_offset),
-                };
-                copy(range.as_bytes());
+                self.one_range(sizes, byte_offset, byte_count, &mut copy);
                 const FIXED: u32 =
                     (DESCRIPTOR_BYTES + size_of::<GpaHead>() + size_of::<GpaRangeHead>()) as u32;
                 // What the descriptor promises decides, not what the runs say now.
