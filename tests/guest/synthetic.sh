@@ -33,6 +33,9 @@ must() { OUTPUT=$("$@" 2>&1) || fail "$*: $(echo "$OUTPUT" | tail -n 3 | tr '\n'
 # ask COMMAND...: `host` that fails the case.
 ask() { host "$@" || fail "host $1: $ANSWER"; }
 
+# wanted NAME: what the command line says after vmlab.NAME=.
+wanted() { sed -n "s/.*\\bvmlab.$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline; }
+
 # vmbus_version: what the connect line of the driver says, MAJOR.MINOR.
 vmbus_version() {
 	if [ "$STACK" = c ]; then

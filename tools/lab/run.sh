@@ -77,7 +77,8 @@ runner_args() {
 	stock=${release%-debug}
 	guest=$(guest_image "$release")
 	RUN=(--suite "$REPO/tests/scenarios/$suite.json" --logs "$logs"
-		--root "$ROOT" --kernel "$KERNELS/$release/vmlinuz" --image base="$guest")
+		--root "$ROOT" --kernel "$KERNELS/$release/vmlinuz" --release "$release"
+		--image base="$guest")
 	for part in python stock storage-tools net-tools services root-boot root-disk dvd; do
 		! uses "$suite" "$part" || RUN+=(--image "$part=$("${part//-/_}_image" "$release")")
 	done

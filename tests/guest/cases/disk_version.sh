@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 # shellcheck shell=busybox disable=SC2034,SC2154
-# One storvsp version: I/O, sense data and a disk's removal work in it.
+# One storvsp version over one VMBus version: I/O, sense data and a disk's removal work in it.
 
 DMESG_ALLOW=$DISK_GONE
-wanted=$(sed -n 's/.*\bvmlab.storvsp=\([^ ]*\).*/\1/p' /proc/cmdline)
 load_disks
+same "VMBus version" "$(vmbus_version)" "$(wanted vmbus)"
 need_disk 0
 host_stat version
-same "what the host agreed to" "$ANSWER" "$wanted"
-[ "$STACK" = c ] || same "what the driver says" "$(counter protocol)" "$wanted"
+same "what the host agreed to" "$ANSWER" "$(wanted storvsp)"
+[ "$STACK" = c ] || same "what the driver says" "$(counter protocol)" "$(wanted storvsp)"
 fio_job version --filename="$DISK" --direct=1 --ioengine=libaio --iodepth=8 --rw=randwrite \
 	--bssplit=4k/50:64k/50 --size=4M --verify=crc32c --verify_fatal=1 --do_verify=1
 # Sense data are where they belong.

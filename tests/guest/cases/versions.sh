@@ -2,9 +2,6 @@
 # shellcheck shell=busybox disable=SC2034,SC2154
 # One protocol version after the other: bus, disk and NIC work with what was agreed.
 
-# Name of a word on the command line that begins with vmlab.
-wanted() { sed -n "s/.*\\bvmlab.$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline; }
-
 same "VMBus version" "$(vmbus_version)" "$(wanted vmbus)"
 
 load_disks

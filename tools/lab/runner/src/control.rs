@@ -29,7 +29,7 @@ use crate::cpu;
 use crate::event::Outcome;
 use crate::guest::{self, Host};
 use crate::hvhost::Ending;
-use crate::plan::Job;
+use crate::job::Job;
 use crate::process::Process;
 use crate::tree;
 

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{bail, Context, Result};
 
-use crate::plan::{Job, Scenario};
+use crate::job::Job;
+use crate::plan::Scenario;
 
 /// Makes the files of a scenario in `work`: a copy of an image, or nothing but a hole.
 ///

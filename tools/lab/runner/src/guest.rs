@@ -15,9 +15,10 @@ use serde_json::json;
 
 use crate::files;
 use crate::hvhost;
+use crate::job::Job;
 use crate::lines;
 use crate::net::Taps;
-use crate::plan::{Job, Scenario, Stack, Vmm};
+use crate::plan::{Scenario, Stack, Vmm};
 use crate::process::{self, Process};
 use crate::qemu;
 use crate::qmp::Qmp;

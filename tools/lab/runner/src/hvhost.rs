@@ -10,8 +10,9 @@ use anyhow::{anyhow, Context, Result};
 use serde_json::{json, Value};
 
 use crate::guest;
+use crate::job::Job;
 use crate::lines::Lines;
-use crate::plan::{Job, Scenario};
+use crate::plan::Scenario;
 
 /// The command of a guest, without its console and its second serial line. It runs in `work`,
 /// where the files of its disks are.

@@ -18,6 +18,7 @@ mod event;
 mod files;
 mod guest;
 mod hvhost;
+mod job;
 mod lines;
 mod nest;
 mod net;
@@ -25,6 +26,7 @@ mod plan;
 mod process;
 mod qemu;
 mod qmp;
+mod release;
 mod report;
 mod rounds;
 mod shell;
@@ -40,7 +42,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::accel::Accel;
 use crate::event::Sink;
-use crate::plan::{Job, Stack, Suite};
+use crate::job::Job;
+use crate::plan::{Stack, Suite};
+use crate::release::Release;
 
 /// Command line of the lab's runner; the scripts in tools/lab call it.
 #[derive(Parser)]
@@ -117,6 +121,9 @@ struct RunArgs {
     /// Kernel of the guests.
     #[arg(long)]
     kernel: PathBuf,
+    /// What `uname -r` says in it.
+    #[arg(long)]
+    release: Release,
     /// Initial RAM disk parts by name, NAME=PATH; `base` is always used.
     #[arg(long = "image", value_parser = parse_image)]
     images: Vec<(String, PathBuf)>,
@@ -163,6 +170,7 @@ impl RunArgs {
             root: self.root.clone(),
             hvhost: self.hvhost.clone(),
             kernel: self.kernel.clone(),
+            release: self.release,
             images: self.images.iter().cloned().collect(),
             acceleration: choice.to_string(),
             timeout_scale: self.timeout_scale,

@@ -20,7 +20,8 @@ use crate::cpio::Writer;
 use crate::cpu;
 use crate::event::{Event, Sink};
 use crate::guest;
-use crate::plan::{Job, Scenario, Suite};
+use crate::job::Job;
+use crate::plan::{Scenario, Suite};
 use crate::process::Process;
 use crate::qemu;
 use crate::shell::Terminal;
@@ -370,6 +371,7 @@ mod tests {
             hvhost: None,
             full: false,
             kernel: PathBuf::new(),
+            release: "7.3".parse().unwrap(),
             images: BTreeMap::new(),
             acceleration: String::new(),
             timeout_scale: 1.0,

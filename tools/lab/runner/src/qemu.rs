@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::guest;
-use crate::plan::{Job, Scenario, Timers};
+use crate::job::Job;
+use crate::plan::{Scenario, Timers};
 use crate::tree;
 
 /// Hyper-V's face as KVM can show it. `kvm=off` matters: a guest that sees KVM's own leaves

@@ -12,7 +12,7 @@ use anyhow::{bail, Context, Result};
 
 use crate::accel::Choice;
 use crate::event::{Event, Outcome, Sink};
-use crate::plan::Job;
+use crate::job::Job;
 
 /// Prints the events of a run in the order of their cases' ends.
 pub(crate) struct Printer {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 
 use crate::guest::{self, Surroundings};
-use crate::plan::{Job, Scenario, Vmm};
+use crate::job::Job;
+use crate::plan::{Scenario, Vmm};
 use crate::process::Process;
 
 /// How often the end of the guest is looked for.

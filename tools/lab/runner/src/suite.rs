@@ -14,7 +14,8 @@ use crate::emulator;
 use crate::event::{Event, Outcome, Sink};
 use crate::guest::{self, Guest, Happening, Surroundings};
 use crate::hvhost::{self, Ending};
-use crate::plan::{Case, Job, Scenario, Vmm};
+use crate::job::Job;
+use crate::plan::{Case, Scenario, Vmm};
 use crate::stop;
 
 /// Seconds from a guest's start to the first word of its init, noise included.
@@ -56,7 +57,7 @@ fn run_scenario(job: &Job, scenario: &Scenario, work: &Path, sink: &dyn Sink) ->
                     sink,
                     scenario,
                     &case.name,
-                    Outcome::Skip(reason.to_owned()),
+                    Outcome::Skip(reason.into_owned()),
                     Duration::ZERO,
                 )?;
             }
