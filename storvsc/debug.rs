@@ -113,11 +113,11 @@ fn show_units(controller: &Controller, f: &mut fmt::Formatter<'_>) -> fmt::Resul
             "{} {} {} {} {} {} {} {} {}",
             unit.address,
             unit.sent(),
-            unit.reads,
-            unit.writes,
-            unit.read_bytes,
-            unit.write_bytes,
-            unit.errors,
+            unit.reads(),
+            unit.writes(),
+            unit.read_bytes(),
+            unit.write_bytes(),
+            unit.errors(),
             unit.in_flight(),
             unit.max_us(),
         )?;
@@ -126,7 +126,7 @@ fn show_units(controller: &Controller, f: &mut fmt::Formatter<'_>) -> fmt::Resul
 }
 
 fn show_latency(controller: &Controller, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "lun")?;
+    write!(f, "lun kind")?;
     for bucket in 0..BUCKETS - 1 {
         match 16u32 << bucket {
             us if us < 1024 => write!(f, " le_{us}us")?,
@@ -136,11 +136,13 @@ fn show_latency(controller: &Controller, f: &mut fmt::Formatter<'_>) -> fmt::Res
     }
     writeln!(f, " more")?;
     for unit in controller.units.lock().iter() {
-        write!(f, "{}", unit.address)?;
-        for count in unit.latency.buckets() {
-            write!(f, " {count}")?;
+        for (kind, buckets) in unit.latency() {
+            write!(f, "{} {kind}", unit.address)?;
+            for count in buckets {
+                write!(f, " {count}")?;
+            }
+            writeln!(f)?;
         }
-        writeln!(f)?;
     }
     Ok(())
 }

@@ -85,7 +85,8 @@ impl Listener {
             verdict.disposition == Disposition::Answered && verdict.status == ScsiStatus::GOOD;
         let ns = controller.clock.now().saturating_sub(sent_at);
         if let Some(unit) = command.device_data() {
-            unit.answered(command.direction(), verdict.transferred, ns, good);
+            let (direction, bytes) = (command.direction(), verdict.transferred);
+            unit.answered(self.number, direction, bytes, ns, good);
         }
         trace::complete(
             controller,

@@ -21,7 +21,7 @@ use storvsc_wire::{
 };
 use vmbus::{Load, Reserved, SendError};
 use vmbus_wire::packet::{OutPacket, PageRuns};
-use zerocopy::little_endian::U64;
+use zerocopy::{little_endian::U64, FromBytes, IntoBytes};
 
 use crate::{
     controller::{Controller, Kind, State},
@@ -39,6 +39,8 @@ const HOST_TIMEOUT: u32 = 60;
 struct Execute<'c> {
     controller: &'c Controller,
     reserved: Reserved,
+    /// Number of the channel that it is sent on.
+    channel: u16,
     command: Mapped<Controller>,
     bytes: storvsc_wire::OutPacket,
     sent_at: u64,
@@ -55,11 +57,13 @@ impl PageRuns for Runs<'_> {
 
     fn for_each(&self, emit: &mut dyn FnMut(&[U64])) {
         self.0.for_each(|pfns| {
-            let mut wire = [U64::ZERO; 32];
-            for (to, from) in wire.iter_mut().zip(pfns) {
-                *to = U64::new(*from);
+            for pfn in pfns.iter_mut() {
+                *pfn = pfn.to_le();
             }
-            emit(wire.get(..pfns.len()).unwrap_or(&wire));
+            // As many bytes as are needed, and none of them out of line: it doesn't fail.
+            if let Ok(wire) = <[U64]>::ref_from_bytes(pfns.as_bytes()) {
+                emit(wire);
+            }
         });
     }
 }
@@ -81,6 +85,9 @@ impl Load for Execute<'_> {
 
     #[inline]
     fn loaded(self) {
+        if let Some(unit) = self.command.device_data() {
+            unit.sent_on(self.channel);
+        }
         let commands = &self.controller.commands;
         let entered = commands.enter(self.reserved, self.command, self.sent_at);
         // The block layer has a number once. If it ever didn't, the second command ends here with an
@@ -202,6 +209,7 @@ impl Controller {
         let load = Execute {
             controller: self,
             reserved,
+            channel: port.number,
             command,
             bytes,
             sent_at: self.clock.now(),
@@ -255,17 +263,11 @@ impl HostDriver for Controller {
             Ok(command) => command,
             Err(command) => return Err(command.reject(Busy::Device)),
         };
-        if let Some(unit) = command.device_data() {
-            unit.commands.inc();
-        }
         let (error, command) = match self.send(command, bytes, last) {
             Ok(()) => return Ok(()),
             Err(back) => back,
         };
         let command = command.unmap();
-        if let Some(unit) = command.device_data() {
-            unit.not_sent();
-        }
         match error {
             SendError::Full => {
                 self.stats.busy.inc();
@@ -286,7 +288,7 @@ impl HostDriver for Controller {
     fn init_device(&self, device: &mut NewDevice<'_>) -> Result<Arc<Unit>> {
         // Devices of Microsoft's say SPC-2 and have what came later.
         device.try_newer_commands();
-        let unit = Arc::new(Unit::new(device.address()), GFP_KERNEL)?;
+        let unit = Arc::new(Unit::new(device.address(), self.routes.len())?, GFP_KERNEL)?;
         self.units.lock().push(unit.clone(), GFP_KERNEL)?;
         Ok(unit)
     }

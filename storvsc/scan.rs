@@ -140,7 +140,9 @@ impl Controller {
                 }
             }
             Change::Gone(address) => {
-                if let Some(device) = host.device(address) {
+                let device = host.device(address);
+                // The note may be older than a new unit in its place.
+                if let Some(device) = device.filter(|device| !device.poke(POKE_SECONDS)) {
                     self.stats.removals.inc();
                     device.remove();
                 }
@@ -150,7 +152,7 @@ impl Controller {
                 // The host says so when it is asked for one that is gone; its answer is noted.
                 host.for_each_device(|device| {
                     if !self.changes.is_closed() {
-                        device.poke(POKE_SECONDS);
+                        let _ = device.poke(POKE_SECONDS);
                     }
                 });
                 if self.kind == Kind::Scsi && !self.changes.is_closed() {

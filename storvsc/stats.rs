@@ -3,6 +3,7 @@
 //! What is counted.
 
 use kernel::{
+    prelude::*,
     sync::atomic::{Atomic, Relaxed},
     time::{Instant, Monotonic},
 };
@@ -35,13 +36,10 @@ pub(crate) const BUCKETS: usize = 18;
 const FIRST_BUCKET_SHIFT: u32 = 14;
 
 /// Latencies in buckets of powers of two.
-pub(crate) struct Histogram([Counter; BUCKETS]);
+#[derive(Default)]
+struct Histogram([Counter; BUCKETS]);
 
 impl Histogram {
-    fn new() -> Self {
-        Self([const { Counter::new() }; BUCKETS])
-    }
-
     /// Counts a latency.
     #[inline]
     fn add(&self, ns: u64) {
@@ -54,93 +52,145 @@ impl Histogram {
         }
     }
 
-    /// The buckets, from short to long.
-    pub(crate) fn buckets(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.iter().map(Counter::get)
+    fn count(&self) -> u64 {
+        self.0.iter().map(Counter::get).sum()
     }
 }
+
+/// Commands of one direction.
+#[derive(Default)]
+struct Answered {
+    bytes: Counter,
+    latency: Histogram,
+}
+
+/// What goes up with every command, for those of one channel: CPUs that send and take answers on
+/// channels of their own don't share these lines.
+#[derive(Default)]
+#[repr(align(64))]
+struct Shard {
+    sent: Counter,
+    reads: Answered,
+    writes: Answered,
+    /// Commands without data.
+    others: Answered,
+}
+
+/// Channels with counters of their own; those beyond share with them.
+const MOST_SHARDS: usize = 16;
 
 /// What is kept for a unit.
 pub(crate) struct Unit {
     pub(crate) address: Address,
-    /// Commands that came from the mid-layer.
-    pub(crate) commands: Counter,
-    /// Those that went back to it because there was no room.
-    not_sent: Counter,
-    /// Commands that ended.
-    pub(crate) ended: Counter,
-    /// Of these, those that read.
-    pub(crate) reads: Counter,
-    /// Of these, those that wrote.
-    pub(crate) writes: Counter,
-    /// Bytes that were read.
-    pub(crate) read_bytes: Counter,
-    /// Bytes that were written.
-    pub(crate) write_bytes: Counter,
-    /// Commands that ended with an error.
-    pub(crate) errors: Counter,
+    shards: KVec<Shard>,
+    /// Answered commands that went wrong.
+    bad: Counter,
+    /// Commands that ended without an answer.
+    gave_up: Counter,
     /// Longest time of a command, in nanoseconds.
     max_ns: Atomic<u64>,
-    pub(crate) latency: Histogram,
 }
 
 impl Unit {
-    pub(crate) fn new(address: Address) -> Self {
-        Self {
+    /// For commands on up to so many channels.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(address: Address, channels: usize) -> Result<Self> {
+        let count = channels.clamp(1, MOST_SHARDS);
+        let mut shards = KVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            shards.push(Shard::default(), GFP_KERNEL)?;
+        }
+        Ok(Self {
             address,
-            commands: Counter::new(),
-            not_sent: Counter::new(),
-            ended: Counter::new(),
-            reads: Counter::new(),
-            writes: Counter::new(),
-            read_bytes: Counter::new(),
-            write_bytes: Counter::new(),
-            errors: Counter::new(),
+            shards,
+            bad: Counter::new(),
+            gave_up: Counter::new(),
             max_ns: Atomic::new(0),
-            latency: Histogram::new(),
+        })
+    }
+
+    #[inline]
+    fn shard(&self, channel: u16) -> Option<&Shard> {
+        self.shards.get(usize::from(channel) % self.shards.len().max(1))
+    }
+
+    /// A command is in the ring of a channel.
+    #[inline]
+    pub(crate) fn sent_on(&self, channel: u16) {
+        if let Some(shard) = self.shard(channel) {
+            shard.sent.inc();
         }
     }
 
-    /// A command was answered.
+    /// A command that was sent on a channel was answered.
     #[inline]
-    pub(crate) fn answered(&self, direction: Direction, bytes: u32, ns: u64, good: bool) {
-        self.ended.inc();
-        match direction {
-            Direction::In => {
-                self.reads.inc();
-                self.read_bytes.add(bytes.into());
-            }
-            Direction::Out => {
-                self.writes.inc();
-                self.write_bytes.add(bytes.into());
-            }
-            Direction::None => {}
-        }
+    pub(crate) fn answered(
+        &self,
+        channel: u16,
+        direction: Direction,
+        bytes: u32,
+        ns: u64,
+        good: bool,
+    ) {
+        let Some(shard) = self.shard(channel) else {
+            return;
+        };
+        let answered = match direction {
+            Direction::In => &shard.reads,
+            Direction::Out => &shard.writes,
+            Direction::None => &shard.others,
+        };
+        answered.bytes.add(bytes.into());
+        answered.latency.add(ns);
         if !good {
-            self.errors.inc();
+            self.bad.inc();
         }
-        self.latency.add(ns);
         // A lost race loses one of two long times.
         if ns > self.max_ns.load(Relaxed) {
             self.max_ns.store(ns, Relaxed);
         }
     }
 
-    /// A command wasn't sent after all, and ended or went back to the mid-layer.
-    pub(crate) fn not_sent(&self) {
-        self.not_sent.inc();
+    /// A command ended without an answer.
+    pub(crate) fn gave_up(&self) {
+        self.gave_up.inc();
+    }
+
+    fn sum(&self, of: impl Fn(&Shard) -> u64) -> u64 {
+        self.shards.iter().map(of).sum()
     }
 
     /// Commands that were sent.
     pub(crate) fn sent(&self) -> u64 {
-        let not_sent = self.not_sent.get();
-        self.commands.get().saturating_sub(not_sent)
+        self.sum(|shard| shard.sent.get())
     }
 
-    /// A command ended without an answer.
-    pub(crate) fn gave_up(&self) {
-        self.ended.inc();
-        self.errors.inc();
+    /// Commands that read and were answered.
+    pub(crate) fn reads(&self) -> u64 {
+        self.sum(|shard| shard.reads.latency.count())
+    }
+
+    /// Commands that wrote and were answered.
+    pub(crate) fn writes(&self) -> u64 {
+        self.sum(|shard| shard.writes.latency.count())
+    }
+
+    /// Bytes that were read.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.sum(|shard| shard.reads.bytes.get())
+    }
+
+    /// Bytes that were written.
+    pub(crate) fn write_bytes(&self) -> u64 {
+        self.sum(|shard| shard.writes.bytes.get())
+    }
+
+    /// Commands that ended with an error, answered or not.
+    pub(crate) fn errors(&self) -> u64 {
+        self.bad.get() + self.gave_up.get()
     }
 
     /// Longest time of a command, in microseconds.
@@ -150,8 +200,28 @@ impl Unit {
 
     /// Commands under way. A moment's figure.
     pub(crate) fn in_flight(&self) -> u64 {
-        let ended = self.ended.get();
+        let others = self.sum(|shard| shard.others.latency.count());
+        let ended = self.reads() + self.writes() + others + self.gave_up.get();
         self.sent().saturating_sub(ended)
+    }
+
+    /// Answered commands by what they moved and how long it took: reads, writes, others, each with
+    /// its buckets from short to long.
+    pub(crate) fn latency(&self) -> [(&'static str, [u64; BUCKETS]); 3] {
+        let total = |of: fn(&Shard) -> &Answered| {
+            let mut sums = [0; BUCKETS];
+            for shard in self.shards.iter() {
+                for (sum, count) in sums.iter_mut().zip(&of(shard).latency.0) {
+                    *sum += count.get();
+                }
+            }
+            sums
+        };
+        [
+            ("read", total(|shard| &shard.reads)),
+            ("write", total(|shard| &shard.writes)),
+            ("other", total(|shard| &shard.others)),
+        ]
     }
 }
 

@@ -5,7 +5,8 @@
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,
-    ptr::NonNull, //
+    ptr::NonNull,
+    slice, //
 };
 
 /// Bytes of the pages that are counted here, whatever the kernel's own page size is.
@@ -67,23 +68,25 @@ impl Pages<'_> {
 
     /// Passes the frame numbers of all pages on, in order and at most 32 at a time.
     #[inline]
-    pub fn for_each(&self, mut emit: impl FnMut(&[u64])) {
-        let mut walk = MaybeUninit::<hv_bindings::hv_sg_walk>::uninit();
-        let mut pfns = [0u64; 32];
-        // SAFETY: By the type invariant the list has so many entries; this initialises `walk`.
-        unsafe {
-            hv_bindings::sg_walk_start(walk.as_mut_ptr(), self.sgl.as_ptr(), self.entries);
-        }
-        loop {
-            // SAFETY: `walk` was initialised above, its list is valid by the type invariant, and
-            // `pfns` has room for as many as is said.
+    pub fn for_each(&self, mut emit: impl FnMut(&mut [u64])) {
+        let mut walk = hv_bindings::hv_sg_walk {
+            next: self.sgl.as_ptr(),
+            left: self.entries,
+            pfn: 0,
+            pfns: 0,
+        };
+        let mut pfns = [const { MaybeUninit::<u64>::uninit() }; 32];
+        while walk.left != 0 || walk.pfns != 0 {
+            // SAFETY: By the type invariant the list has so many entries, of which the walk has only
+            // gone along; `pfns` has room for as many as is said.
             let count = unsafe {
-                hv_bindings::sg_walk_pfns(walk.as_mut_ptr(), pfns.as_mut_ptr(), pfns.len())
+                hv_bindings::sg_walk_pfns(&mut walk, pfns.as_mut_ptr().cast(), pfns.len())
             };
-            match pfns.get(..count as usize) {
-                Some(some) if !some.is_empty() => emit(some),
-                _ => return,
+            if count == 0 || count > pfns.len() {
+                return;
             }
+            // SAFETY: The function has written so many, and the array has them.
+            emit(unsafe { slice::from_raw_parts_mut(pfns.as_mut_ptr().cast(), count) });
         }
     }
 }

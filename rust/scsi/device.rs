@@ -10,7 +10,10 @@ use core::{
     },
 };
 
-use super::Address;
+use super::{
+    Address,
+    HostByte, //
+};
 
 /// Where a device is.
 ///
@@ -58,9 +61,9 @@ impl DeviceRef {
         unsafe { address(self.0.as_ptr()) }
     }
 
-    /// Asks the device whether it is ready, for at most about `seconds`; what comes of it is the
-    /// host driver's to see. Process context.
-    pub fn poke(&self, seconds: u16) {
+    /// Asks the device whether it is ready, for at most about `seconds`, and says whether it is there to
+    /// answer. The host driver sees the answer, too. Process context.
+    pub fn poke(&self, seconds: u16) -> bool {
         let jiffies = {
             let ms = u32::from(seconds).saturating_mul(1000);
             // SAFETY: A pure conversion.
@@ -68,9 +71,11 @@ impl DeviceRef {
         };
         let timeout = i32::try_from(jiffies).unwrap_or(i32::MAX);
         // SAFETY: By the type invariant; no sense header is asked for.
-        unsafe {
-            hv_bindings::scsi_test_unit_ready(self.0.as_ptr(), timeout, 1, ptr::null_mut());
-        }
+        let result = unsafe {
+            hv_bindings::scsi_test_unit_ready(self.0.as_ptr(), timeout, 1, ptr::null_mut())
+        };
+        // A negative number, or the command's outcome with the host byte in bits 16 to 23.
+        result >= 0 && (result >> 16 & 0xff) as u8 != HostByte::NoConnect as u8
     }
 
     /// Reads the device's size and parameters again. Process context.

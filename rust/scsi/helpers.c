@@ -47,7 +47,7 @@ void hv_helper_dma_set_min_align_mask(struct device *dev, unsigned int mask)
 /*
  * Where a walk along the pages of a mapped scatter list is: the entries that
  * are left, and the pages left of the one before them. A page is 4 KiB here,
- * as hosts count.
+ * as hosts count. It begins with all entries and without pages.
  */
 struct hv_sg_walk {
 	struct scatterlist *next;
@@ -55,15 +55,6 @@ struct hv_sg_walk {
 	u64 pfn;
 	u64 pfns;
 };
-
-void hv_helper_sg_walk_start(struct hv_sg_walk *walk, struct scatterlist *sgl,
-			     unsigned int count)
-{
-	walk->next = sgl;
-	walk->left = count;
-	walk->pfn = 0;
-	walk->pfns = 0;
-}
 
 /* Up to @room more pages; 0 when there are none. */
 size_t hv_helper_sg_walk_pfns(struct hv_sg_walk *walk, u64 *pfns, size_t room)

@@ -161,7 +161,7 @@ column_sum() {
 		END { print sum + 0 }' "$(storvsc_dir "${3:-0}")/$1"
 }
 
-# row_sum FILE ROW [N]: of all columns but the first.
+# row_sum FILE ROW [N]: of all numbers in rows of that name.
 row_sum() {
 	awk -v row="$2" '$1 == row { for (i = 2; i <= NF; i++) sum += $i } END { print sum + 0 }' \
 		"$(storvsc_dir "${3:-0}")/$1"

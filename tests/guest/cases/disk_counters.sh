@@ -25,7 +25,7 @@ same "header of channels" "$(head -n 1 "$dir/channels" | tr -s ' \t' ' ' | sed '
 same "header of luns" "$(head -n 1 "$dir/luns" | tr -s ' \t' ' ' | sed 's/ $//')" \
 	"lun commands reads writes read_bytes write_bytes errors in_flight max_us"
 matches "header of latency" "$(head -n 1 "$dir/latency" | tr -s ' \t' ' ' | sed 's/ $//')" \
-	'lun( le_[0-9]+us)+( le_[0-9]+ms)+( le_[0-9]+s)* more'
+	'lun kind( le_[0-9]+us)+( le_[0-9]+ms)+( le_[0-9]+s)* more'
 for key in queues queue_depth max_transfer_bytes in_flight rescans removals resets timeouts unsolicited protocol_errors; do
 	matches "$key" "$(counter $key)" '[0-9]+'
 done
@@ -63,6 +63,8 @@ same "writes" "$writes" 0
 same "errors" "$errors" 0
 same "commands, for driver and host" "$commands" "$host_commands"
 same "latencies" "$latencies" "$commands"
+same "latencies of reads" "$(awk -v row=$unit '$1 == row && $2 == "read" {
+	for (i = 3; i <= NF; i++) sum += $i; print sum }' "$dir/latency")" "$(cell luns $unit reads)"
 same "commands on all channels" "$submitted" "$commands"
 
 snapshot
@@ -89,7 +91,8 @@ must dd if="$DISK" of=/dev/null bs=4k count=1 iflag=direct
 between "longest time in us" "$(cell luns $unit max_us)" 300000 60000000
 more "commands in the long buckets" "$(awk -v row=$unit '
 	NR == 1 { for (i = 1; i <= NF; i++) if ($i ~ /^le_(524|512|262|256|1)[0-9]*ms$|^le_.*s$|^more$/ && $i !~ /us$/) long[i] }
-	$1 == row { for (i in long) sum += $i; print sum + 0 }' "$dir/latency")" 0
+	$1 == row { for (i in long) sum += $i }
+	END { print sum + 0 }' "$dir/latency")" 0
 
 # What the host tells by itself.
 unsolicited=$(counter unsolicited)
