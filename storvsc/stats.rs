@@ -114,7 +114,8 @@ impl Unit {
 
     #[inline]
     fn shard(&self, channel: u16) -> Option<&Shard> {
-        self.shards.get(usize::from(channel) % self.shards.len().max(1))
+        self.shards
+            .get(usize::from(channel) % self.shards.len().max(1))
     }
 
     /// A command is in the ring of a channel.
