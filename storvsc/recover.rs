@@ -43,9 +43,10 @@ use crate::{
 /// Milliseconds for the host to reset the bus.
 const RESET_WAIT_MS: u32 = 30_000;
 
-/// Milliseconds for the answers to what was under way, after the reset was confirmed.
-const FLUSH_WAIT_MS: u32 = 30_000;
-const FLUSH_POLL_MS: u32 = 10;
+/// Nanoseconds for the answers to what was under way, after the reset was confirmed: they are in the
+/// rings by then, or never will be.
+const FLUSH_WAIT_NS: u64 = 10_000_000_000;
+const FLUSH_POLL_MS: i64 = 20;
 
 impl Controller {
     /// A command took longer than whoever sent it had thought: the mid-layer, which gives some commands
@@ -150,13 +151,14 @@ impl Controller {
         if !answer.is_success() {
             return false;
         }
-        let mut waited = 0;
+        let confirmed = self.clock.now();
         while self.commands.count(None) != 0 {
-            if waited >= FLUSH_WAIT_MS || self.state() != State::Running {
+            // By the clock: sleeps may take longer than they are to.
+            let waited = self.clock.now().saturating_sub(confirmed);
+            if waited >= FLUSH_WAIT_NS || self.state() != State::Running {
                 return false;
             }
-            fsleep(Delta::from_millis(FLUSH_POLL_MS.into()));
-            waited += FLUSH_POLL_MS;
+            fsleep(Delta::from_millis(FLUSH_POLL_MS));
         }
         // The last answers have been taken, and have got to the mid-layer when these are done.
         for port in self.used_ports().iter().filter_map(RcuSlot::get) {
