@@ -154,6 +154,27 @@ impl Job {
 }
 
 #[cfg(test)]
+impl Job {
+    /// A job with the suite of this text, our drivers and none of the files.
+    pub(crate) fn of(suite: &str) -> Self {
+        Self {
+            suite: serde_json::from_str(suite).unwrap(),
+            stack: Stack::Rust,
+            full: false,
+            debug: false,
+            root: PathBuf::new(),
+            hvhost: None,
+            kernel: PathBuf::new(),
+            release: "7.3".parse().unwrap(),
+            images: BTreeMap::new(),
+            acceleration: String::new(),
+            timeout_scale: 1.0,
+            interactive: false,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -164,18 +185,9 @@ mod tests {
     fn what_only_older_c_drivers_take_is_skipped_with_newer_ones() {
         let reason = |stack, release: &str| {
             let job = Job {
-                suite: serde_json::from_str(OLD_HOST).unwrap(),
                 stack,
-                full: false,
-                debug: false,
-                root: PathBuf::new(),
-                hvhost: None,
-                kernel: PathBuf::new(),
                 release: release.parse().unwrap(),
-                images: BTreeMap::new(),
-                acceleration: String::new(),
-                timeout_scale: 1.0,
-                interactive: false,
+                ..Job::of(OLD_HOST)
             };
             let scenario = &job.suite.scenarios[0];
             job.skip_reason(scenario, &scenario.cases[0])

@@ -331,7 +331,6 @@ pub(crate) fn shell(l1: &L1, job: &Job) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Stack;
 
     #[test]
     fn only_marks_are_stamped() {
@@ -363,20 +362,7 @@ mod tests {
             {"name": "a", "about": "", "cases": [{"name": "x", "timeout": 400}]},
             {"name": "b", "about": "", "cases": [{"name": "x"}]},
             {"name": "c", "about": "", "cases": [{"name": "x"}]}]}"#;
-        let job = Job {
-            suite: serde_json::from_str(text).unwrap(),
-            stack: Stack::Rust,
-            debug: false,
-            root: PathBuf::new(),
-            hvhost: None,
-            full: false,
-            kernel: PathBuf::new(),
-            release: "7.3".parse().unwrap(),
-            images: BTreeMap::new(),
-            acceleration: String::new(),
-            timeout_scale: 1.0,
-            interactive: false,
-        };
+        let job = Job::of(text);
         let names = |count| -> Vec<Vec<String>> {
             let part = |job: Job| job.suite.scenarios.into_iter().map(|s| s.name).collect();
             share(&job, count).into_iter().map(part).collect()
