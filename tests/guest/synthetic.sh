@@ -196,17 +196,17 @@ serve_iperf() {
 	for port in "$@"; do ask serve iperf3 -s -p "$port"; done
 }
 
-# iperf ADDRESS OPTION...: the Mbit/s that arrived are left in MBITS.
+# iperf ADDRESS OPTION...: the kbit/s that arrived are left in KBITS.
 iperf() {
 	local out tries=3
 	# The server may be a moment late, or busy with the end of the last run.
-	until out=$(iperf3 -f m -c "$@" 2>&1); do
+	until out=$(iperf3 -f k -c "$@" 2>&1); do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || fail "iperf3 $*: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
 		sleep 1
 	done
-	MBITS=$(echo "$out" | awk '/receiver/ { sum = $0 } /SUM.*receiver/ { total = $0 }
+	KBITS=$(echo "$out" | awk '/receiver/ { sum = $0 } /SUM.*receiver/ { total = $0 }
 		END { if (total) sum = total; n = split(sum, w, " ");
 			for (i = 2; i <= n; i++) if (w[i] ~ /bits\/sec/) print int(w[i - 1]) }')
-	[ -n "$MBITS" ] || fail "iperf3 $* reported nothing: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
+	[ -n "$KBITS" ] || fail "iperf3 $* reported nothing: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
 }

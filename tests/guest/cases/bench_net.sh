@@ -24,7 +24,7 @@ measure() {
 	iperf 192.168.77.1 -t 4 -O 1 "$@"
 	ask cpu?
 	bytes=$((($(nic_bytes) - bytes) / 1000000))
-	note "bench $key $MBITS Mbit/s"
+	note "bench $key $((KBITS / 1000)) Mbit/s"
 	note "bench $key-guest-cpu $(((${ANSWER% *} - guest) * 1000 / bytes)) ms/GB"
 	note "bench $key-vmm-cpu $(((${ANSWER#* } - vmm) * 1000 / bytes)) ms/GB"
 }

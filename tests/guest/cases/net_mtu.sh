@@ -14,11 +14,11 @@ ask run ping -q -c 3 -i 0.2 -W 5 -M "do" -s 8972 192.168.77.2
 refused "8973 bytes in one packet" ping -q -c 1 -W 2 -M "do" -s 8973 192.168.77.1
 serve_iperf 5201
 iperf 192.168.77.1 -t 2
-note "MTU 9000: $MBITS Mbit/s to the host"
-more "Mbit/s to the host" "$MBITS" 0
+note "MTU 9000: $KBITS kbit/s to the host"
+more "kbit/s to the host" "$KBITS" 0
 iperf 192.168.77.1 -t 2 -R
-note "MTU 9000: $MBITS Mbit/s from the host"
-more "Mbit/s from the host" "$MBITS" 0
+note "MTU 9000: $KBITS kbit/s from the host"
+more "kbit/s from the host" "$KBITS" 0
 must ip link set "$NIC" mtu 1500
 wait_for 20 has_carrier "$NIC" || fail "no carrier with MTU 1500"
 wait_for 20 pings 192.168.77.1 || wrong "the host does not answer with MTU 1500 again"

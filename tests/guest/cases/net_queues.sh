@@ -32,10 +32,10 @@ busy() {
 before=$(counts tx)
 iperf 192.168.77.1 -P 16 -t 3 -b 200K -l 4K
 after=$(counts tx)
-note "16 flows to the host: $MBITS Mbit/s, tx before $before after $after"
+note "16 flows to the host: $KBITS kbit/s, tx before $before after $after"
 busy tx "$before" "$after"
 before=$(counts rx)
 iperf 192.168.77.1 -P 16 -t 3 -b 200K -l 4K -R
 after=$(counts rx)
-note "16 flows from the host: $MBITS Mbit/s, rx before $before after $after"
+note "16 flows from the host: $KBITS kbit/s, rx before $before after $after"
 busy rx "$before" "$after"

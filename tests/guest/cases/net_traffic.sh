@@ -19,11 +19,11 @@ unharmed() {
 try() {
 	local to
 	iperf 192.168.77.1 -t 2
-	to=$MBITS
+	to=$KBITS
 	iperf 192.168.77.1 -t 2 -R
-	note "$1: $to Mbit/s to the host, $MBITS from it"
-	more "$1: Mbit/s to the host" "$to" 0
-	more "$1: Mbit/s from the host" "$MBITS" 0
+	note "$1: $to kbit/s to the host, $KBITS from it"
+	more "$1: kbit/s to the host" "$to" 0
+	more "$1: kbit/s from the host" "$KBITS" 0
 	unharmed "$1"
 }
 
