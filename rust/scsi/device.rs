@@ -62,7 +62,9 @@ impl DeviceRef {
     }
 
     /// Asks the device whether it is ready, for at most about `seconds`, and says whether it is there to
-    /// answer. The host driver sees the answer, too. Process context.
+    /// answer. The host driver sees the answer, too. One that somebody else is about to take off the
+    /// host isn't asked, and counts as there. Process context; waits for scans of the host, because
+    /// what they are still finding out about isn't a device yet.
     pub fn poke(&self, seconds: u16) -> bool {
         let jiffies = {
             let ms = u32::from(seconds).saturating_mul(1000);
@@ -70,10 +72,26 @@ impl DeviceRef {
             unsafe { hv_bindings::msecs_to_jiffies(ms) }
         };
         let timeout = i32::try_from(jiffies).unwrap_or(i32::MAX);
-        // SAFETY: By the type invariant; no sense header is asked for.
-        let result = unsafe {
-            hv_bindings::scsi_test_unit_ready(self.0.as_ptr(), timeout, 1, ptr::null_mut())
+        let sdev = self.0.as_ptr();
+        // SAFETY: By the type invariant; a device keeps its host.
+        let mutex = unsafe { &raw mut (*(*sdev).host).scan_mutex };
+        // SAFETY: The mutex lives as long as the host. Whoever scans or removes devices holds it, and
+        // neither waits for the caller.
+        unsafe { kernel::bindings::mutex_lock(mutex.cast()) };
+        // SAFETY: By the type invariant; the state changes to these two under the mutex only.
+        let state = unsafe { (*sdev).sdev_state };
+        let leaving = [
+            hv_bindings::scsi_device_state_SDEV_CANCEL,
+            hv_bindings::scsi_device_state_SDEV_DEL,
+        ];
+        let result = if leaving.contains(&state) {
+            0
+        } else {
+            // SAFETY: By the type invariant; no sense header is asked for.
+            unsafe { hv_bindings::scsi_test_unit_ready(sdev, timeout, 1, ptr::null_mut()) }
         };
+        // SAFETY: Locked above.
+        unsafe { kernel::bindings::mutex_unlock(mutex.cast()) };
         // A negative number, or the command's outcome with the host byte in bits 16 to 23.
         result >= 0 && (result >> 16 & 0xff) as u8 != HostByte::NoConnect as u8
     }

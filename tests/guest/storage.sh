@@ -8,7 +8,7 @@
 UUID='[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 
 # What the kernel says of a disk that goes away while it is in use, and nothing else.
-DISK_GONE='I/O error, dev sd|Buffer I/O error on dev(ice)? sd|sd [0-9:]+: (\[sd[a-z]+\] (Synchronize Cache|Synchronizing SCSI cache|tag#|Stopping disk|Start/Stop Unit failed|Cache data unavailable|Optimal transfer size)|rejecting I/O to (offline|dead) device|Device offlined)|lost (async|sync) page write'
+DISK_GONE='(I/O|device offline) error, dev sd|Buffer I/O error on dev(ice)? sd|sd [0-9:]+: (\[sd[a-z]+\] (Synchronize Cache|Synchronizing SCSI cache|tag#|Stopping disk|Start/Stop Unit failed|Cache data unavailable|Optimal transfer size)|rejecting I/O to (offline|dead) device|Device offlined)|lost (async|sync) page write'
 
 # how_many FILE...: the number of files that a pattern means.
 how_many() {
@@ -132,12 +132,13 @@ unit_stat() { host_stat "luns/$1/$2" "${3:-scsi0}"; }
 
 #### The driver's counters (ours only)
 
-# storvsc_dir [N]: what the driver tells about the N-th controller.
+# storvsc_dir [N]: what the driver tells about the N-th controller; fails when there is none.
 storvsc_dir() {
 	local known=/tmp/storvsc-dir.${1:-0} dir=''
 	[ ! -e "$known" ] || read -r dir <"$known"
 	if [ ! -d "$dir" ]; then
-		dir=$DEBUG/storvsc/$(basename "$(synthetic "$SCSI_CLASS" "${1:-0}")")
+		dir=$(synthetic "$SCSI_CLASS" "${1:-0}") || return 1
+		dir=$DEBUG/storvsc/${dir##*/}
 		echo "$dir" >"$known"
 	fi
 	echo "$dir"

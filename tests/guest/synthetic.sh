@@ -105,7 +105,7 @@ lacks_disk() { ! scsi_dir "$@" >/dev/null; }
 
 # need_disk LUN: waits for it; its device node is left in DISK.
 need_disk() {
-	wait_for 30 has_disk "$@" || fail "there is no disk with LUN $1"
+	wait_for 90 has_disk "$@" || fail "there is no disk with LUN $1"
 	DISK=$(disk "$@")
 }
 

@@ -23,8 +23,10 @@ note "MemAvailable $available MiB, then $(mem MemAvailable)"
 between "MiB available with the hog" "$(mem MemAvailable)" 0 60
 
 # Three writers, each with more than is left.
+writers=''
 for writer in 1 2 3; do
 	dd if=/dev/zero bs=64k count=480 2>/dev/null | tr '\0' "$writer" >/tmp/fs/dirty.$writer &
+	writers="$writers $!"
 done
 least=$(mem MemFree)
 for tick in $(seq 1 20); do
@@ -36,6 +38,9 @@ verify_goes_on direct 120
 note "MemFree was down to $least MiB"
 rm -f /tmp/hog/pages
 umount /tmp/hog
+for writer in $writers; do
+	wait_for 120 process_is_gone "$writer" || fail "a writer never ends"
+done
 end_verify direct 120
 sync
 echo 3 >/proc/sys/vm/drop_caches
