@@ -188,7 +188,8 @@ refused_with() {
 #### The host
 
 # host COMMAND...: asks for something; 0 when it was done. Its answer is left in ANSWER.
-# Commands: balloon MIB, balloon?, pressure?, trace? WORD, console? WORD, expect STAGE, reset.
+# Commands: balloon MIB, balloon?, pressure?, trace? WORD, console? WORD, expect STAGE, reset,
+# wake SECONDS (an answer that comes only then, for a guest that has suspended itself).
 host() {
 	local word=''
 	ANSWER=''

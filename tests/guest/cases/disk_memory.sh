@@ -22,10 +22,10 @@ dd if=/dev/zero of=/tmp/hog/pages bs=1M count=$hog 2>/dev/null || note "the hog 
 note "MemAvailable $available MiB, then $(mem MemAvailable)"
 between "MiB available with the hog" "$(mem MemAvailable)" 0 60
 
-# Three writers, each with more than is left.
+# Three writers, together with more than is left.
 writers=''
 for writer in 1 2 3; do
-	dd if=/dev/zero bs=64k count=480 2>/dev/null | tr '\0' "$writer" >/tmp/fs/dirty.$writer &
+	dd if=/dev/zero bs=64k count=400 2>/dev/null | tr '\0' "$writer" >/tmp/fs/dirty.$writer &
 	writers="$writers $!"
 done
 least=$(mem MemFree)
@@ -45,7 +45,7 @@ end_verify direct 120
 sync
 echo 3 >/proc/sys/vm/drop_caches
 for writer in 1 2 3; do
-	same "bytes of file $writer" "$(stat -c %s /tmp/fs/dirty.$writer)" $((480 * 65536))
+	same "bytes of file $writer" "$(stat -c %s /tmp/fs/dirty.$writer)" $((400 * 65536))
 	same "other bytes in file $writer" "$(tr -d "$writer" </tmp/fs/dirty.$writer | wc -c)" 0
 done
 umount /tmp/fs

@@ -46,8 +46,8 @@ rescind
 fio_end victim $BOUND
 note "direct I/O ended $(($(uptime_seconds) - began)) s after the rescind, fio's error $FIO_ERROR"
 [ "$FIO_RC" != 0 ] || wrong "fio did not notice"
-# EIO, ENXIO or ENODEV: never a result that looks good.
-matches "fio's error" "$FIO_ERROR" '5|6|19'
+# EIO, ENXIO, ENODEV, or ENOENT for a job that begins anew: never a result that looks good.
+matches "fio's error" "$FIO_ERROR" '2|5|6|19'
 goes "direct I/O"
 
 victim=$DISK

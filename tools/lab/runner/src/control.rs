@@ -43,6 +43,8 @@ const TOOLS: [(&str, &str); 5] = [
 ];
 /// Seconds for one of them; the guest itself waits 60 for any answer.
 const TOOL_TIMEOUT: u64 = 50;
+/// Seconds until a guest gets the answer that wakes it, at most.
+const WAKE_LIMIT: u64 = 30;
 /// How long a connection may stand still.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that are sent back on a connection at most.
@@ -142,6 +144,11 @@ pub(crate) fn host(command: &str, on: &mut Surface<'_>) -> Result<Request> {
         ["end", ending] => return Ok(Request::End(parse_ending(ending)?)),
         ["acceleration?"] => on.job.acceleration.clone(),
         ["cpu?"] => cpu::of(on.vmm)?.to_string(),
+        ["wake", seconds] => {
+            let seconds: u64 = seconds.parse().context("wake wants seconds")?;
+            thread::sleep(Duration::from_secs(seconds.min(WAKE_LIMIT)));
+            String::new()
+        }
         ["boot?"] => format!("{:.1}", on.boot_seconds),
         ["trace?", needle @ ..] if !needle.is_empty() => {
             count_lines(on.work, "trace", &needle.join(" ")).to_string()
