@@ -3,8 +3,8 @@
 #
 # make bench-storage: figures of one disk, whichever this guest has. For every measurement:
 # what fio says (IOPS or KiB/s, 99th percentile of the completion latency), and what an I/O
-# costs: processor time of the guest's processors and of the rest of its VMM, signals to the host
-# and interrupts. The costs are taken in a window of the time in which fio measures: its start
+# costs: processor time of the guest's processors and of the rest of its VMM, exits of the guest,
+# signals to the host and interrupts. The costs are taken in a window of the time in which fio measures: its start
 # and its end, expensive in an emulated machine, are no part of them.
 
 # Seconds: before fio measures, and of that window. fio is ended when the window is over, however long
@@ -79,7 +79,7 @@ count() {
 # they cost.
 measure() {
 	local key=$1 field=$2 unit=$3 size=$(($4 / 512)) what=iops p99=18
-	local signals interrupts guest vmm start middle
+	local signals interrupts guest vmm exits start middle
 	shift 4
 	moved
 	start=$SECTORS
@@ -94,6 +94,8 @@ measure() {
 	signals=$SIGNALED interrupts=$INTERRUPTED
 	moved
 	start=$SECTORS
+	ask 'kvm? exits'
+	exits=$ANSWER
 	ask cpu?
 	guest=${ANSWER% *} vmm=${ANSWER#* }
 	sleep $WINDOW
@@ -101,6 +103,8 @@ measure() {
 	middle=$SECTORS
 	ask cpu?
 	guest=$((${ANSWER% *} - guest)) vmm=$((${ANSWER#* } - vmm))
+	ask 'kvm? exits'
+	exits=$((ANSWER - exits))
 	count
 	signals=$((SIGNALED - signals)) interrupts=$((INTERRUPTED - interrupts))
 	moved
@@ -114,17 +118,20 @@ measure() {
 	p99=$(fio_field $p99)
 	matches "fio's percentile" "$p99" '99\.0+%=[0-9]+'
 	note "bench $key/p99 ${p99#*=} us"
-	# Milliseconds to microseconds. Signals and interrupts were counted a little longer.
+	# Milliseconds to microseconds. Exits, signals and interrupts were counted a little longer.
 	# shellcheck disable=SC2046 # words
 	set -- $(awk -v size=$size -v n=$((middle - start)) -v m=$((SECTORS - start)) \
-		-v guest=$guest -v vmm=$vmm -v signals=$signals -v interrupts=$interrupts 'BEGIN {
+		-v guest=$guest -v vmm=$vmm -v exits=$exits -v signals=$signals \
+		-v interrupts=$interrupts 'BEGIN {
 			n /= size; m /= size
-			printf "%.1f %.1f %.4f %.4f\n", guest * 1000 / n, vmm * 1000 / n, signals / m, interrupts / m
+			printf "%.1f %.1f %.3f %.4f %.4f\n", guest * 1000 / n, vmm * 1000 / n, exits / m,
+				signals / m, interrupts / m
 		}')
 	note "bench $key/guest-cpu $1 us"
 	note "bench $key/vmm-cpu $2 us"
-	[ -n "$INTERRUPTS" ] || note "bench $key/signals $3 per-IO"
-	note "bench $key/interrupts $4 per-IO"
+	note "bench $key/exits $3 per-IO"
+	[ -n "$INTERRUPTS" ] || note "bench $key/signals $4 per-IO"
+	note "bench $key/interrupts $5 per-IO"
 }
 
 for jobs in 1 4; do

@@ -30,6 +30,7 @@ use crate::event::Outcome;
 use crate::guest::{self, Host};
 use crate::hvhost::Ending;
 use crate::job::Job;
+use crate::kvm_stats;
 use crate::process::Process;
 use crate::tree;
 
@@ -144,6 +145,7 @@ pub(crate) fn host(command: &str, on: &mut Surface<'_>) -> Result<Request> {
         ["end", ending] => return Ok(Request::End(parse_ending(ending)?)),
         ["acceleration?"] => on.job.acceleration.clone(),
         ["cpu?"] => cpu::of(on.vmm)?.to_string(),
+        ["kvm?", names @ ..] if !names.is_empty() => kvm_stats::of(on.vmm, names)?,
         ["wake", seconds] => {
             let seconds: u64 = seconds.parse().context("wake wants seconds")?;
             thread::sleep(Duration::from_secs(seconds.min(WAKE_LIMIT)));

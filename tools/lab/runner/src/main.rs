@@ -19,6 +19,7 @@ mod files;
 mod guest;
 mod hvhost;
 mod job;
+mod kvm_stats;
 mod lines;
 mod nest;
 mod net;
