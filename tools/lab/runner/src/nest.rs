@@ -184,7 +184,7 @@ fn command(l1: &L1, job: &Job, name: &str) -> Result<(Command, PathBuf)> {
             "-cpu",
             "max,+svm,-la57",
             "-smp",
-            &job.suite.lab_cpus.clamp(1, 8).to_string(),
+            "1",
         ])
         .args([
             "-M",

@@ -57,10 +57,6 @@ pub(crate) struct Suite {
     /// How often all of it is run, in this order and then again: for a suite that measures.
     #[serde(default)]
     pub(crate) rounds: Option<u32>,
-    /// Processors of an emulated machine that the guests run in. With two a guest and its VMM run side by
-    /// side, as they do outside; nested guests with more than one processor fail there.
-    #[serde(default = "one")]
-    pub(crate) lab_cpus: u32,
     /// One guest each.
     pub(crate) scenarios: Vec<Scenario>,
 }
@@ -253,12 +249,6 @@ impl Suite {
                     scenario.name
                 );
             }
-            if self.lab_cpus > 1 && scenario.cpus > 1 {
-                bail!(
-                    "scenario `{}` has several CPUs, and so would its lab",
-                    scenario.name
-                );
-            }
             scenario.check()?;
             let mut cases = std::collections::BTreeSet::new();
             for case in &scenario.cases {
@@ -438,7 +428,6 @@ mod tests {
             (r#""name": "b""#, r#""name": "../b""#),
             (r#""name": "y""#, r#""name": "x""#),
             (r#""cpus": 4"#, r#""cpus": 0"#),
-            (r#", "scenarios""#, r#", "lab_cpus": 2, "scenarios""#),
             (r#""cpus": 4"#, r#""cpsu": 4"#),
             (r#""cpus": 4"#, r#""c_before": "new""#),
             (r#""cpus": 4"#, r#""nics": ["peer"]"#),
