@@ -114,6 +114,8 @@ pub(crate) struct Stats {
     pub(crate) messages_in: Counter,
     /// Messages posted.
     pub(crate) messages_out: Counter,
+    /// Times that messages were looked for because an answer was late.
+    pub(crate) looks: Counter,
     /// Posts that had to be repeated because the host was short of buffers.
     pub(crate) post_retries: Counter,
     /// Messages and packets that broke the protocol.
@@ -133,6 +135,7 @@ impl Stats {
         Self {
             messages_in: Counter::new(),
             messages_out: Counter::new(),
+            looks: Counter::new(),
             post_retries: Counter::new(),
             protocol_errors: Counter::new(),
             offers: Counter::new(),

@@ -17,6 +17,8 @@ use vmbus_wire::{
     Relid,
 };
 
+use crate::interrupt::ACTIVE;
+
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a time-out or a rescind must be handled"]
@@ -41,6 +43,10 @@ struct Waiter {
 /// Marks a request whose channel went away.
 #[derive(Clone, Copy)]
 struct Rescinded;
+
+/// Milliseconds after which somebody who waits has the message slot looked at, in case an interrupt got
+/// lost, and again after as many.
+const LOOK_MS: u32 = 1000;
 
 /// Requests that may wait at a time: each has a thread behind it.
 const PLACES: usize = 128;
@@ -138,8 +144,17 @@ pub(crate) struct Request<'a> {
 impl Request<'_> {
     /// Waits for the answer, at most `milliseconds`. Process context.
     pub(crate) fn wait(&self, milliseconds: u32) -> Outcome<Answer> {
-        if self.waiter.done.wait_timeout_ms(milliseconds).is_err() {
-            return Outcome::TimedOut;
+        let mut left = milliseconds;
+        while self.waiter.done.wait_timeout_ms(left.min(LOOK_MS)).is_err() {
+            left = left.saturating_sub(LOOK_MS);
+            let Some(connection) = ACTIVE.get() else {
+                return Outcome::TimedOut;
+            };
+            if left == 0 {
+                connection.tell_of_silence(milliseconds);
+                return Outcome::TimedOut;
+            }
+            connection.look_for_messages();
         }
         match *self.waiter.answer.lock() {
             Some(Ok(answer)) => Outcome::Answered(answer),

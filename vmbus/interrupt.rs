@@ -25,7 +25,7 @@ use kernel_ext::{
 use vmbus_wire::{slot::Slot, Relid};
 use zerocopy::FromBytes;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, CONNECT_CPU};
 
 /// Messages handled in one go before the worker lets others run.
 const MESSAGES_PER_TURN: usize = 64;
@@ -174,6 +174,25 @@ impl Isr for Interrupt {
 }
 
 impl Connection {
+    /// Has the worker of the CPU that messages are sent to look for one, interrupt or not. Any context.
+    pub(crate) fn look_for_messages(&self) {
+        if let Some(cpu) = self.cpus.get(CONNECT_CPU) {
+            self.stats.looks.inc();
+            cpu.wake(self);
+        }
+    }
+
+    /// Says that the host hasn't answered, and whether that can be seen here. Process context.
+    pub(crate) fn tell_of_silence(&self, milliseconds: u32) {
+        if let Some(cpu) = self.cpus.get(CONNECT_CPU) {
+            let slot = cpu.synic.peek_message_type().unwrap_or(0);
+            let inbox = cpu.inbox.lock().len();
+            kernel_ext::log_warn_limited!(
+                "the host hasn't answered within {milliseconds} ms; message slot of CPU {CONNECT_CPU}: type {slot:#x}, taken and not handled: {inbox}\n"
+            );
+        }
+    }
+
     /// Looks at this CPU's pages. Hard interrupt context.
     fn interrupt(&self, guard: &rcu::Guard) {
         let cpu = self.cpus.this_cpu();

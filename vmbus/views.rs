@@ -124,6 +124,7 @@ fn show_connection(connection: &Connection, f: &mut fmt::Formatter<'_>) -> fmt::
     writeln!(f, "messages_in: {}", stats.messages_in)?;
     writeln!(f, "messages_out: {}", stats.messages_out)?;
     writeln!(f, "post_retries: {}", stats.post_retries)?;
+    writeln!(f, "looks: {}", stats.looks)?;
     writeln!(f, "waiting_requests: {}", connection.control.len())?;
     writeln!(f, "protocol_errors: {}", stats.protocol_errors)?;
     writeln!(f, "stray_events: {}", stats.stray_events)?;

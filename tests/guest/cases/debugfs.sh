@@ -7,7 +7,7 @@ rust_only "it has no such files"
 load_balloon
 connection=$DEBUG/vmbus/connection
 [ -r "$connection" ] || fail "there is no $connection"
-for key in connection_id cpus channels offers rescinds messages_in messages_out \
+for key in connection_id cpus channels offers rescinds messages_in messages_out looks \
 	protocol_errors gpadls_leaked; do
 	matches "connection: $key" "$(value "$connection" "$key")" '[0-9]+'
 done
