@@ -5,8 +5,16 @@
 ask 'boot?'
 note "init was up $ANSWER s after the start of hvhost"
 # The aim is 10 s on a machine that has nothing else to do, in the nested lab, too. A time is no
-# measure where others work as well: what fails here is a boot that waited for something.
-between "seconds to init" "${ANSWER%.*}" 0 30
+# measure where others work as well: what fails here is a boot that waited for something, seen as a
+# silence in the kernel's log that the machine's slowness doesn't account for.
+total=${ANSWER%.*}
+between "seconds to init" "$total" 0 120
+silence=$(dmesg | awk -F '[][]' '
+	$2 + 0 > 0 && !init { if ($2 - last > most) { most = $2 - last; before = $0 } last = $2 }
+	/Run .* as init process/ { init = 1 }
+	END { printf "%d %s", most, before }')
+note "longest silence in the log: ${silence%% *} s, before: ${silence#* }"
+between "seconds of silence in the log" "${silence%% *}" 0 $((5 + total / 4))
 same "VMBus version" "$(vmbus_version)" 6.0
 same "clock" "$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)" \
 	hyperv_clocksource_tsc_page
