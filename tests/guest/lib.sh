@@ -133,9 +133,10 @@ dmesg_mark() {
 	echo "<6>$MARK" >/dev/kmsg
 }
 
-# dmesg_since: the kernel's messages since the mark, each with its <level>.
+# dmesg_since: the kernel's messages since the mark, each with its <level>. A message's line break
+# leaves an empty line behind it, which says nothing.
 dmesg_since() {
-	dmesg -r | awk -v mark="$MARK" 'seen { print } index($0, mark) { seen = 1 }'
+	dmesg -r | awk -v mark="$MARK" 'seen && !/^<[0-9]*>\[[^]]*\] *$/ { print } index($0, mark) { seen = 1 }'
 }
 
 # dmesg_check: fails the case for a message that should not be there.

@@ -113,10 +113,29 @@ blocked_tasks() {
 	done | tr '\n' ' '
 }
 
+# stands_still REASON: fails the case for a wait that ended without what was waited for, and leaves in
+# the guest's console what the CPUs, the tasks that wait and the workqueues are at.
+stands_still() {
+	local what
+	for what in l w t; do echo $what >/proc/sysrq-trigger; done
+	{
+		grep -E '^cpu' /proc/stat
+		grep -E 'HYP|HVS|LOC|RES|CAL' /proc/interrupts
+		find "$DEBUG/vmbus" -type f -exec head -v -n 100 {} +
+	} 2>&1 | while IFS= read -r what; do echo "<6>vmlab: $what" >/dev/kmsg; done
+	fail "$1: $(blocked_tasks)"
+}
+
 no_blocked_task() { [ -z "$(blocked_tasks)" ]; }
 
 # nothing_hangs SECONDS: within this time no task waits for I/O any more.
 nothing_hangs() { wait_for "$1" no_blocked_task || wrong "these wait for I/O: $(blocked_tasks)"; }
+
+# remember_controller N: the N-th SCSI controller is the one that lacks_controller and has_controller
+# ask for. The directory of the device itself: the bus forgets its link to it before the driver goes.
+remember_controller() { CONTROLLER=$(readlink -f "$(synthetic "$SCSI_CLASS" "$1")"); }
+lacks_controller() { [ ! -d "$CONTROLLER" ]; }
+has_controller() { [ -L "$CONTROLLER/driver" ]; }
 
 #### The host's side
 

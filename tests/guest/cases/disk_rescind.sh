@@ -12,9 +12,8 @@ load_disks
 need_disk 0
 keeper=$DISK
 need_disk 0 1
-instance=$(basename "$(synthetic "$SCSI_CLASS" 1)")
-lacks_controller() { [ ! -d "$BUS/devices/$instance" ]; }
-has_controller() { [ -L "$BUS/devices/$instance/driver" ]; }
+remember_controller 1
+instance=${CONTROLLER##*/}
 presence_is() {
 	ask hvctl '{"command": "devices"}'
 	case $ANSWER in *"\"$instance\""*"\"presence\":\"$1\""*) true ;; *) false ;; esac
@@ -27,12 +26,12 @@ rescind() {
 	ask hvctl '{"command": "rescind", "device": "scsi1"}'
 }
 goes() {
-	wait_for 30 lacks_controller || fail "$1: the controller is still there: $(blocked_tasks)"
+	wait_for 30 lacks_controller || stands_still "$1: the controller is still there"
 	if ls -d "/sys/block/${victim#/dev/}" >/dev/null 2>&1; then wrong "$1: $victim is still there"; fi
 	verify_goes_on keeper 60
 	[ "$STACK" = c ] || [ ! -d "$DEBUG/storvsc/$instance" ] || wrong "$1: its debugfs directory is still there"
 	ask hvctl '{"command": "reoffer", "device": "scsi1"}'
-	wait_for 30 has_controller || fail "$1: the controller did not come back"
+	wait_for 60 has_controller || stands_still "$1: the controller did not come back"
 	need_disk 0 1
 	check_disk "$DISK"
 	settled 1
@@ -58,7 +57,7 @@ must mount "$victim" /tmp/gone
 writer=$!
 sleep 2
 rescind
-wait_for $BOUND process_is_gone $writer || fail "the writer still waits: $(blocked_tasks)"
+wait_for $BOUND process_is_gone $writer || stands_still "the writer still waits"
 note "the writer ended $(($(uptime_seconds) - began)) s after the rescind"
 umount /tmp/gone || umount -l /tmp/gone
 goes "file system"

@@ -18,10 +18,9 @@ fio_end victim 60
 wait_for 60 lacks_disk 0 1 || wrong "the disk is still there"
 verify_goes_on keeper 60
 misbehave none '' scsi1
-instance=$(basename "$(synthetic "$SCSI_CLASS" 1)")
-lacks_controller() { [ ! -d "$BUS/devices/$instance" ]; }
+remember_controller 1
 ask hvctl '{"command": "rescind", "device": "scsi1"}'
-wait_for 60 lacks_controller || fail "the controller is still there: $(blocked_tasks)"
+wait_for 60 lacks_controller || stands_still "the controller is still there"
 ask hvctl '{"command": "reoffer", "device": "scsi1"}'
 need_disk 0 1
 check_disk "$DISK"

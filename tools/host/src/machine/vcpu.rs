@@ -111,7 +111,7 @@ impl Vcpu {
     /// Where it was when the machine ended: for a guest that hung.
     fn tell_where(&self) {
         if let (Ok(regs), Ok(sregs)) = (self.fd.get_regs(), self.fd.get_sregs()) {
-            tracing::debug!(
+            tracing::info!(
                 "processor {} stopped at {:#x}:{:#x}, sp {:#x}, flags {:#x}, cr0 {:#x}, cr3 {:#x}, {}",
                 self.index,
                 sregs.cs.selector,

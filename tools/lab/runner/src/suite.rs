@@ -440,6 +440,10 @@ impl Boot<'_, '_> {
     fn late(&mut self) -> Result<Go> {
         // Best effort: a guest that is past answering leaves the reason as it is.
         let _ = self.guest.explain(self.job.seconds(2));
+        self.guest.note_stats();
+        for line in self.guest.end_and_locate(self.job.seconds(2)) {
+            self.note(&line)?;
+        }
         match &self.phase {
             Phase::Booting => self.fail("the guest's init did not start in time"),
             Phase::Idle => self.fail("the guest did not ask for its next case in time"),
