@@ -39,7 +39,7 @@ impl Controller {
     fn open(self: &Arc<Self>, offered: Offered, number: u16) -> Result<Open> {
         let kib: u32 = compat::param(module_parameters::ring_size.value());
         let pages = (kib.clamp(RING_KIB.0, RING_KIB.1) / 4) as usize;
-        let config = OpenConfig::new(pages * 4096, PACKET_BYTES).in_interrupts();
+        let config = OpenConfig::new(pages * 4096, PACKET_BYTES).in_soft_interrupts();
         let listener = Listener {
             controller: self.clone(),
             number,

@@ -39,7 +39,7 @@ pub use open::{Offered, Open, OpenConfig, OpenError};
 /// Packets handled before the worker lets others run.
 const PACKETS_PER_TURN: usize = 256;
 
-/// Packets handled in one interrupt; what is left then is the worker's.
+/// Packets handled in one soft interrupt; what is left then is the worker's.
 const PACKETS_PER_INTERRUPT: usize = 64;
 
 /// Where the host's packets are handed out.
@@ -47,9 +47,9 @@ const PACKETS_PER_INTERRUPT: usize = 64;
 pub enum Delivery {
     /// In process context, where [`Handler::packet`] may sleep.
     Worker,
-    /// In the interrupt itself, up to 64 packets at a time, and in process context when there are
-    /// more; [`Handler::packet`] mustn't sleep. For devices whose every packet is waited for.
-    Interrupt,
+    /// In a soft interrupt, up to 64 packets at a time, and in process context when there are more;
+    /// [`Handler::packet`] mustn't sleep. For devices whose every packet is waited for.
+    SoftInterrupt,
 }
 
 /// What a driver does when something happens on its channel.
@@ -57,7 +57,7 @@ pub enum Delivery {
 /// Called by the channel, never by the driver itself.
 pub trait Handler: Send + Sync {
     /// The host sent a packet. One at a time and in order; process context, where it may sleep, unless
-    /// the channel was opened with [`Delivery::Interrupt`].
+    /// the channel was opened with [`Delivery::SoftInterrupt`].
     ///
     /// `packet` lies in private memory and was checked; the payload's meaning wasn't.
     fn packet(&self, channel: &Channel, packet: Packet<'_>);
@@ -162,7 +162,7 @@ pub struct Channel {
     gpadl: u32,
     #[pin]
     out: IrqLock<Outgoing>,
-    /// One reader at a time: the worker, or the interrupt handler for a moment.
+    /// One reader at a time: the worker, the soft interrupt, or the interrupt handler for a moment.
     input: TryCell<Incoming>,
     delivery: Delivery,
     /// 1 while packets of an unfinished batch are in the ring that the host wasn't told of.
@@ -171,7 +171,9 @@ pub struct Channel {
     out_waits: Atomic<u32>,
     handler: Arc<dyn Handler>,
     #[pin]
-    work: Work<Channel>,
+    work: Work<Channel, { Channel::WORKER }>,
+    #[pin]
+    soft: Work<Channel, { Channel::SOFT }>,
 }
 
 /// State of the rings, for sysfs and debugfs.
@@ -196,6 +198,11 @@ pub(crate) struct InView {
 }
 
 impl Channel {
+    /// The work item of process context.
+    const WORKER: u64 = 0;
+    /// The one of soft interrupts.
+    const SOFT: u64 = 1;
+
     /// What the host said of the channel.
     pub fn offer(&self) -> &Offer {
         &self.core.offer
@@ -355,19 +362,27 @@ impl Channel {
     /// The host signalled. Hard interrupt context, under RCU.
     #[inline]
     pub(crate) fn interrupt(self: ArcBorrow<'_, Self>) {
-        if self.delivery == Delivery::Interrupt && self.drain_in_interrupt() {
-            return;
-        }
-        // No more signals until the worker has drained the ring. Somebody who reads right now looks
-        // again after allowing signals.
+        // No more signals until the ring has been drained. Somebody who reads right now looks again
+        // after allowing signals.
         if let Some(mut input) = self.input.try_take() {
             input.ring.mask_interrupts();
         }
-        Arc::from(self).again();
+        let this = Arc::from(self);
+        match this.delivery {
+            Delivery::Worker => this.again(),
+            // Not here: what handlers call takes locks that are none of a hard interrupt's, and until
+            // this one has ended the host can send more without another.
+            Delivery::SoftInterrupt => {
+                let queue = &this.core.connection.soft_packets;
+                let cpu = this.core.target_cpu();
+                // `Err`: it is queued already.
+                let _ = queue.enqueue_on::<_, { Channel::SOFT }>(cpu, this.clone());
+            }
+        }
     }
 
-    /// Hands packets out right here; false when there is something left for the worker.
-    fn drain_in_interrupt(&self) -> bool {
+    /// Hands packets out in a soft interrupt; false when there is something left for the worker.
+    fn drain_softly(&self) -> bool {
         let Some(mut input) = self.input.try_take() else {
             return false;
         };
@@ -393,7 +408,7 @@ impl Channel {
             return self.end(format_args!("its outgoing ring is corrupt"));
         }
         let Some(mut input) = self.input.try_take() else {
-            // The interrupt handler has it for a moment; come back.
+            // The other context has it for a moment; come back.
             return self.again();
         };
         let mut turn = 0;
@@ -507,8 +522,9 @@ impl Channel {
     pub fn settle(self: &Arc<Self>) {
         // Interrupts read under RCU ...
         kernel_ext::rcu::synchronize();
-        // ... and the worker does the rest.
-        kernel_ext::workqueue::flush(self);
+        // ... and the work items do the rest.
+        kernel_ext::workqueue::flush::<_, { Channel::SOFT }>(self);
+        kernel_ext::workqueue::flush::<_, { Channel::WORKER }>(self);
     }
 
     /// Shares more memory with the host over this channel. Process context; waits for a bounded time.
@@ -528,7 +544,7 @@ impl Channel {
             .core
             .connection
             .packets
-            .enqueue_on(self.core.target_cpu(), self.clone());
+            .enqueue_on::<_, { Channel::WORKER }>(self.core.target_cpu(), self.clone());
     }
 
     /// The state of the rings, as this side knows it.
@@ -561,13 +577,24 @@ impl Channel {
 }
 
 impl_has_work! {
-    impl HasWork<Self> for Channel { self.work }
+    impl HasWork<Self, { Channel::WORKER }> for Channel { self.work }
+    impl HasWork<Self, { Channel::SOFT }> for Channel { self.soft }
 }
 
-impl WorkItem for Channel {
+impl WorkItem<{ Channel::WORKER }> for Channel {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
         this.drain();
+    }
+}
+
+impl WorkItem<{ Channel::SOFT }> for Channel {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if !this.drain_softly() {
+            this.again();
+        }
     }
 }

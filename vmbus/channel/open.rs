@@ -52,9 +52,9 @@ impl OpenConfig {
         }
     }
 
-    /// The same, with packets handed out in interrupts, see [`Delivery::Interrupt`].
-    pub const fn in_interrupts(mut self) -> Self {
-        self.delivery = Delivery::Interrupt;
+    /// The same, with packets handed out in soft interrupts, see [`Delivery::SoftInterrupt`].
+    pub const fn in_soft_interrupts(mut self) -> Self {
+        self.delivery = Delivery::SoftInterrupt;
         self
     }
 }
@@ -160,6 +160,7 @@ impl Offered {
                 out_waits: Atomic::new(0),
                 handler,
                 work <- new_work!("vmbus_channel"),
+                soft <- new_work!("vmbus_channel_soft"),
             }),
             GFP_KERNEL,
         )?;
@@ -249,7 +250,8 @@ impl Drop for Open {
         drop(core.open.replace(None));
         drop(core.visit.lock());
         self.channel.out.lock().state = OutState::Closed;
-        cancel_sync(&self.channel);
+        cancel_sync::<_, { Channel::SOFT }>(&self.channel);
+        cancel_sync::<_, { Channel::WORKER }>(&self.channel);
         // ... then the host is told, unless it was the one to say so ...
         let told = {
             let mut host_end = core.host_end.lock();
