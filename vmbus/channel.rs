@@ -33,8 +33,11 @@ use crate::{
 };
 
 mod open;
+mod poll;
+mod view;
 
 pub use open::{Offered, Open, OpenConfig, OpenError};
+pub(crate) use view::{InView, RingView};
 
 /// Packets handled before the worker lets others run.
 const PACKETS_PER_TURN: usize = 256;
@@ -50,6 +53,8 @@ pub enum Delivery {
     /// In a soft interrupt, up to 64 packets at a time, and in process context when there are more;
     /// [`Handler::packet`] mustn't sleep. For devices whose every packet is waited for.
     SoftInterrupt,
+    /// When the driver asks for them, see [`Channel::poll`]: [`Handler::signalled`] tells it when.
+    Polled,
 }
 
 /// What a driver does when something happens on its channel.
@@ -61,6 +66,10 @@ pub trait Handler: Send + Sync {
     ///
     /// `packet` lies in private memory and was checked; the payload's meaning wasn't.
     fn packet(&self, channel: &Channel, packet: Packet<'_>);
+
+    /// The host signalled, and won't again before [`Channel::poll_end`]. Hard interrupt context; only for
+    /// [`Delivery::Polled`].
+    fn signalled(&self) {}
 
     /// A packet found the ring full before, and there may be room now. Process context.
     fn writable(&self, channel: &Channel) {
@@ -174,27 +183,6 @@ pub struct Channel {
     work: Work<Channel, { Channel::WORKER }>,
     #[pin]
     soft: Work<Channel, { Channel::SOFT }>,
-}
-
-/// State of the rings, for sysfs and debugfs.
-pub(crate) struct RingView {
-    pub(crate) sizes: RingSizes,
-    pub(crate) out_read: u32,
-    pub(crate) out_write: u32,
-    pub(crate) out_mask: u32,
-    pub(crate) out_used: u32,
-    pub(crate) out_free: u32,
-    /// `None` while packets are being read.
-    pub(crate) input: Option<InView>,
-}
-
-/// State of the incoming ring.
-pub(crate) struct InView {
-    pub(crate) read: u32,
-    pub(crate) write: u32,
-    pub(crate) mask: u32,
-    pub(crate) used: u32,
-    pub(crate) free: u32,
 }
 
 impl Channel {
@@ -378,6 +366,7 @@ impl Channel {
                 // `Err`: it is queued already.
                 let _ = queue.enqueue_on::<_, { Channel::SOFT }>(cpu, this.clone());
             }
+            Delivery::Polled => this.handler.signalled(),
         }
     }
 
@@ -442,6 +431,24 @@ impl Channel {
         turn: &mut usize,
         most: usize,
     ) -> core::result::Result<bool, RingError> {
+        self.take_packets(input, turn, most, |packet| {
+            self.handler.packet(self, packet);
+        })?;
+        if *turn >= most {
+            return Ok(true);
+        }
+        input.ring.unmask_interrupts()
+    }
+
+    /// Forbids signals, and hands packets to `with` as long as `turn` is below `most`.
+    #[inline]
+    fn take_packets(
+        &self,
+        input: &mut Incoming,
+        turn: &mut usize,
+        most: usize,
+        mut with: impl FnMut(Packet<'_>),
+    ) -> core::result::Result<(), RingError> {
         let stats = &self.core.stats;
         let Incoming { ring, buffer, .. } = input;
         ring.mask_interrupts();
@@ -454,7 +461,7 @@ impl Channel {
             stats.packets_in.add_under_lock(1);
             stats.bytes_in.add_under_lock(raw.payload.len() as u64);
             match raw.parse() {
-                Ok(packet) => self.handler.packet(self, packet),
+                Ok(packet) => with(packet),
                 // One bad packet doesn't desynchronise the ring.
                 Err(error) => self.bad_packet(format_args!("{error}")),
             }
@@ -463,10 +470,7 @@ impl Channel {
             stats.in_full_signals.inc();
             self.core.signal_host();
         }
-        if *turn >= most {
-            return Ok(true);
-        }
-        ring.unmask_interrupts()
+        Ok(())
     }
 
     /// Counts a packet that makes no sense, and says so now and then. For handlers: a packet whose
@@ -545,34 +549,6 @@ impl Channel {
             .connection
             .packets
             .enqueue_on::<_, { Channel::WORKER }>(self.core.target_cpu(), self.clone());
-    }
-
-    /// The state of the rings, as this side knows it.
-    pub(crate) fn rings(&self) -> RingView {
-        use vmbus_wire::ring::RingMemory;
-        let out = self.out.lock();
-        let used = out.ring.used().unwrap_or(0);
-        let memory = out.ring.memory();
-        let input = self.input.try_take().map(|input| {
-            let memory = input.ring.memory();
-            let used = input.ring.available().unwrap_or(0);
-            InView {
-                read: input.ring.read_index(),
-                write: memory.load_write_index(),
-                mask: memory.load_interrupt_mask(),
-                used,
-                free: memory.len().saturating_sub(used),
-            }
-        });
-        RingView {
-            sizes: self.rings,
-            out_read: memory.load_read_index(),
-            out_write: out.ring.write_index(),
-            out_mask: memory.load_interrupt_mask(),
-            out_used: used,
-            out_free: memory.len().saturating_sub(used),
-            input,
-        }
     }
 }
 

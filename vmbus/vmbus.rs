@@ -23,7 +23,7 @@ mod connection;
 mod control;
 pub mod device;
 pub mod device_id;
-mod gpadl;
+pub mod gpadl;
 mod interrupt;
 mod offers;
 mod relids;

@@ -15,18 +15,22 @@
 #include <linux/device.h>
 #include <linux/device/bus.h>
 #include <linux/device/driver.h>
+#include <linux/etherdevice.h>
+#include <linux/ethtool.h>
 #include <linux/kobject.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mod_devicetable.h>
+#include <linux/netdevice.h>
 #include <linux/notifier.h>
 #include <linux/panic_notifier.h>
 #include <linux/percpu.h>
 #include <linux/platform_device.h>
 #include <linux/rcupdate.h>
 #include <linux/reboot.h>
+#include <linux/rtnetlink.h>
 #include <linux/smp.h>
 #include <linux/suspend.h>
 #include <linux/sysfs.h>
@@ -71,6 +75,7 @@ const u32 RUST_CONST_HELPER_WQ_HIGHPRI = WQ_HIGHPRI;
 const u32 RUST_CONST_HELPER_WQ_FREEZABLE = WQ_FREEZABLE;
 const u32 RUST_CONST_HELPER_WQ_PERCPU = WQ_PERCPU;
 const u32 RUST_CONST_HELPER_WQ_BH = WQ_BH;
+const u32 RUST_CONST_HELPER_HZ_VALUE = HZ;
 const int RUST_CONST_HELPER_WORK_CPU_UNBOUND = WORK_CPU_UNBOUND;
 const int RUST_CONST_HELPER_CPUHP_AP_ONLINE_DYN = CPUHP_AP_ONLINE_DYN;
 const int RUST_CONST_HELPER_NUMA_NO_NODE = NUMA_NO_NODE;
@@ -88,4 +93,5 @@ const int RUST_CONST_HELPER_SCSI_EH_SUCCESS = SUCCESS;
 const int RUST_CONST_HELPER_SCSI_EH_FAILED = FAILED;
 
 #include "../helpers/helpers.c"
+#include "../net/helpers.c"
 #include "../scsi/helpers.c"

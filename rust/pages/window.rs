@@ -121,6 +121,23 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
+    /// Has C code copy into or out of `len` bytes at `offset`: `with` gets their address, which is valid
+    /// for the call. They may change meanwhile, so no reference may be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfBounds`] if they aren't all inside; `with` isn't called then.
+    #[inline]
+    pub fn raw(
+        &self,
+        offset: usize,
+        len: usize,
+        with: impl FnOnce(*mut u8),
+    ) -> Result<(), OutOfBounds> {
+        with(self.at(offset, len)?);
+        Ok(())
+    }
+
     /// Copies bytes in.
     ///
     /// # Errors

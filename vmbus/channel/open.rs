@@ -52,6 +52,12 @@ impl OpenConfig {
         }
     }
 
+    /// The same, with packets handed out when the driver asks for them, see [`Delivery::Polled`].
+    pub const fn polled(mut self) -> Self {
+        self.delivery = Delivery::Polled;
+        self
+    }
+
     /// The same, with packets handed out in soft interrupts, see [`Delivery::SoftInterrupt`].
     pub const fn in_soft_interrupts(mut self) -> Self {
         self.delivery = Delivery::SoftInterrupt;

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the host can take off the guest's hands, and how flows are spread.
+
+use kernel::prelude::*;
+use net::Features;
+use netvsc_wire::{
+    oid::{
+        ChecksumSetting, Offload, OffloadParameters, OffloadRevision, Oid, ScaleCapabilities,
+        ScaleFlags, ScaleParameters, Setting, MAX_SCALE_PARAMETERS_BYTES,
+    },
+    rss::{HashTypes, DEFAULT_KEY},
+};
+
+use crate::session::Session;
+
+/// Bytes of the largest segment that is cut, unless the host says less (`NETVSC_MAX_...`: what fits in
+/// a packet's pieces).
+const LARGEST_SEGMENT: u32 = 62_780;
+
+/// Entries of the table that spreads flows, where the host doesn't say.
+const TABLE_ENTRIES: usize = 128;
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Agreed {
+    pub(crate) features: Features,
+    pub(crate) largest_segment: u32,
+}
+
+impl Session {
+    /// Asks what the host can do, and switches it on.
+    ///
+    /// # Errors
+    ///
+    /// Those of a question.
+    pub(crate) fn agree_on_offloads(&self) -> Result<Agreed> {
+        let none = Agreed {
+            features: Features::NONE,
+            largest_segment: LARGEST_SEGMENT,
+        };
+        let header = OffloadRevision::of_version(self.version).header().to_bytes();
+        let parse = |info: &[u8]| Offload::parse(info).map_err(|_| EINVAL);
+        let offers = match self.query(Oid::TCP_OFFLOAD_HARDWARE_CAPABILITIES, &header, parse) {
+            Ok(offers) => offers,
+            // Then it can do nothing.
+            Err(error) if error == EOPNOTSUPP => return Ok(none),
+            Err(error) => return Err(error),
+        };
+        let mut agreed = none;
+        let mut wanted = OffloadParameters {
+            large_send_v1: Setting::Off,
+            large_send_v2_ip4: Setting::Off,
+            large_send_v2_ip6: Setting::Off,
+            rsc_ip4: Setting::Off,
+            rsc_ip6: Setting::Off,
+            ip4_header: ChecksumSetting::ON,
+            ..OffloadParameters::default()
+        };
+        let sums = &offers.checksum;
+        let receive = Features::RECEIVE_CHECKSUM;
+        if sums.sends_tcp4() && (sums.sends_udp4() || !self.version.has_udp_checksum()) {
+            agreed.features = agreed.features | Features::IP4_CHECKSUM | receive;
+            wanted.tcp4 = ChecksumSetting::ON;
+            wanted.udp4 = ChecksumSetting::ON;
+            if offers.large_send_v2.ip4_encap.0 != 0 {
+                agreed.features = agreed.features | Features::TSO4;
+                wanted.large_send_v2_ip4 = Setting::On;
+                agreed.limit(offers.large_send_v2.ip4_max_bytes);
+            }
+        }
+        if sums.sends_tcp6() && (sums.sends_udp6() || !self.version.has_udp_checksum()) {
+            agreed.features = agreed.features | Features::IP6_CHECKSUM | receive;
+            wanted.tcp6 = ChecksumSetting::ON;
+            wanted.udp6 = ChecksumSetting::ON;
+            if offers.large_send_v2.ip6_encap.0 != 0 {
+                agreed.features = agreed.features | Features::TSO6;
+                wanted.large_send_v2_ip6 = Setting::On;
+                agreed.limit(offers.large_send_v2.ip6_max_bytes);
+            }
+        }
+        let mut record = [0; OffloadParameters::MAX_BYTES];
+        let length = wanted
+            .encode(self.version, &mut record)
+            .map_err(|_| EINVAL)?;
+        let record = record.get(..length).unwrap_or_default();
+        self.set(Oid::TCP_OFFLOAD_PARAMETERS, record)?;
+        Ok(agreed)
+    }
+
+    /// How many channels flows can be spread over, and over how many entries of a table.
+    pub(crate) fn ask_spread(&self) -> (u32, usize) {
+        let header = ScaleCapabilities::header().to_bytes();
+        let parse = |info: &[u8]| ScaleCapabilities::parse(info).map_err(|_| EINVAL);
+        match self.query(Oid::GEN_RECEIVE_SCALE_CAPABILITIES, &header, parse) {
+            Ok(can) => {
+                let entries = match usize::from(can.table_entries) {
+                    0 => TABLE_ENTRIES,
+                    some => some.min(netvsc_wire::oid::MAX_TABLE_ENTRIES),
+                };
+                (can.queues.max(1), entries)
+            }
+            Err(_) => (1, TABLE_ENTRIES),
+        }
+    }
+
+    /// Spreads flows over so many channels.
+    ///
+    /// # Errors
+    ///
+    /// Those of a question.
+    pub(crate) fn spread(&self, channels: u32, entries: usize) -> Result {
+        let mut table = KVec::with_capacity(entries, GFP_KERNEL)?;
+        for entry in 0..entries as u32 {
+            let channel = entry.checked_rem(channels).unwrap_or(0);
+            let _ = table.push_within_capacity(channel);
+        }
+        let mut record = KVec::from_elem(0, MAX_SCALE_PARAMETERS_BYTES, GFP_KERNEL)?;
+        let flags = ScaleFlags::NONE;
+        let length = ScaleParameters::encode(flags, HashTypes::LINUX, &table, &DEFAULT_KEY, &mut record)
+            .map_err(|_| EINVAL)?;
+        let record = record.get(..length).unwrap_or_default();
+        self.set(Oid::GEN_RECEIVE_SCALE_PARAMETERS, record)
+    }
+}
+
+impl Agreed {
+    fn limit(&mut self, bytes: u32) {
+        if bytes != 0 {
+            self.largest_segment = self.largest_segment.min(bytes);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A queue: a channel that is polled, what is on its way on it, and what it owes the host.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Full},
+        rcu, Arc,
+    },
+};
+use kernel_ext::{lock::TryCell, rcu::RcuSlot};
+use net::{Napi, Poll, Polled, SkBuff};
+use netvsc_wire::{
+    nvsp::{HostMessage, Status},
+    GuestMessage, Version,
+};
+use vmbus::{Channel, Handler, Tagged};
+use vmbus_wire::packet::{OutPacket, Packet, PacketBody};
+
+use crate::{
+    control::is_control,
+    nic::Nic,
+    receive::ReceiveBuffer,
+    slots::Slots,
+    transmit::{SendSections, PLACES},
+};
+
+/// Completions for the host that find no room in the ring, kept for later.
+const OWED: usize = 16_384;
+
+/// What a poll counts, to be told of at once.
+#[derive(Default)]
+pub(crate) struct Turn {
+    pub(crate) frames_sent: u32,
+    pub(crate) bytes_sent: u32,
+}
+
+/// A queue of a NIC.
+pub(crate) struct Queue {
+    /// Number among the NIC's channels.
+    pub(crate) number: u16,
+    pub(crate) nic: Arc<Nic>,
+    pub(crate) version: Version,
+    pub(crate) channel: RcuSlot<Channel>,
+    /// Where the host puts frames; once it was told of it.
+    pub(crate) receive: RcuSlot<ReceiveBuffer>,
+    /// Where frames are copied to, if the host takes them from there.
+    pub(crate) send: RcuSlot<SendSections>,
+    /// Frames on their way.
+    pub(crate) frames: Tagged<SkBuff>,
+    pub(crate) places: Slots,
+    /// Packets of the host that are to be completed; only the poll uses it.
+    owed: TryCell<KVVec<u64>>,
+    /// Bytes that were counted as on their way and weren't sent; the next poll takes them off.
+    pub(crate) unsent: Atomic<u32>,
+}
+
+impl Queue {
+    /// A queue without a channel.
+    pub(crate) fn new(nic: Arc<Nic>, number: u16, version: Version) -> Result<Self> {
+        let owed = KVVec::with_capacity(OWED, GFP_KERNEL)?;
+        Ok(Self {
+            number,
+            nic,
+            version,
+            channel: RcuSlot::new(None),
+            receive: RcuSlot::new(None),
+            send: RcuSlot::new(None),
+            frames: Tagged::new(PLACES)?,
+            places: Slots::new(PLACES)?,
+            owed: TryCell::new(owed),
+            unsent: Atomic::new(0),
+        })
+    }
+
+    /// The host broke the protocol.
+    pub(crate) fn broke(&self, channel: &Channel, what: kernel::fmt::Arguments<'_>) {
+        self.nic.stats.protocol_errors.inc();
+        channel.bad_packet(what);
+    }
+
+    fn packet(&self, napi: &Polled<'_>, channel: &Channel, packet: &Packet<'_>, turn: &mut Turn) {
+        let id = packet.transaction_id;
+        match packet.body {
+            PacketBody::Completion if is_control(id) => {
+                if !self.nic.answered(self, id, packet.payload) {
+                    self.broke(channel, format_args!("nobody asked question {id:#x}"));
+                }
+            }
+            PacketBody::Completion => self.frame_sent(napi, channel, id, packet.payload, turn),
+            PacketBody::XferPages(ref pages) => {
+                self.frames_received(napi, channel, pages);
+                if packet.completion_requested {
+                    self.owe(channel, id);
+                }
+            }
+            PacketBody::InBand => self.told(channel, packet.payload),
+            _ => self.broke(channel, format_args!("a packet with pages of its own")),
+        }
+    }
+
+    /// The host says something that is no answer.
+    fn told(&self, channel: &Channel, payload: &[u8]) {
+        match HostMessage::parse(self.version, payload) {
+            Ok(HostMessage::SendTable(table)) => self.nic.send_table(&table),
+            // No virtual function is taken.
+            Ok(HostMessage::VfAssociation(_)) => {}
+            Ok(_) => self.broke(channel, format_args!("a message that nobody waits for")),
+            Err(error) => self.broke(channel, format_args!("{error}")),
+        }
+    }
+
+    /// The host's packet is to be completed: its place in the receive buffer is free.
+    fn owe(&self, channel: &Channel, id: u64) {
+        if let Some(mut owed) = self.owed.try_take() {
+            if owed.is_empty() && self.complete(channel, id) {
+                return;
+            }
+            self.nic.stats.rx_completions_waited.inc();
+            // There are no more than pieces of the receive buffer, unless the host lies.
+            if owed.push_within_capacity(id).is_err() {
+                drop(owed);
+                self.broke(channel, format_args!("more packets than the receive buffer has room for"));
+            }
+        }
+    }
+
+    /// Sends a completion; false when there is no room.
+    fn complete(&self, channel: &Channel, id: u64) -> bool {
+        let message = GuestMessage::RndisComplete(Status::SUCCESS).encode(self.version);
+        let payload = [message.as_bytes()];
+        let packet = OutPacket::completion(id, &payload);
+        // A channel that is gone needs none.
+        !matches!(
+            channel.send_load(&packet, false),
+            Err((vmbus::SendError::Full, _))
+        )
+    }
+
+    /// Sends what is owed, as far as there is room.
+    fn pay(&self, channel: &Channel) {
+        if let Some(mut owed) = self.owed.try_take() {
+            let mut paid = 0;
+            for id in owed.iter() {
+                if !self.complete(channel, *id) {
+                    break;
+                }
+                paid += 1;
+            }
+            owed.take_front(paid);
+        }
+    }
+
+    /// Drops what was on its way: no answer will come. While nobody polls or sends.
+    pub(crate) fn forget_frames(&self) {
+        self.frames.drain(None, |frame, _| drop(frame));
+        if let Some(mut owed) = self.owed.try_take() {
+            owed.clear();
+        }
+    }
+}
+
+/// Taking entries off the front.
+trait DrainFront {
+    fn take_front(&mut self, front: usize);
+}
+
+impl DrainFront for KVVec<u64> {
+    fn take_front(&mut self, front: usize) {
+        if front == 0 {
+            return;
+        }
+        let left = self.len().saturating_sub(front);
+        for index in 0..left {
+            let value = self.get(index + front).copied().unwrap_or(0);
+            if let Some(place) = self.get_mut(index) {
+                *place = value;
+            }
+        }
+        self.truncate(left);
+    }
+}
+
+impl Poll for Queue {
+    fn poll(&self, napi: &Polled<'_>, budget: usize) -> usize {
+        let channel = {
+            let guard = rcu::read_lock();
+            self.channel.read(&guard).map(Arc::from)
+        };
+        let Some(channel) = channel else {
+            if budget != 0 {
+                napi.complete(0);
+            }
+            return 0;
+        };
+        let mut turn = Turn {
+            frames_sent: 0,
+            bytes_sent: self.unsent.xchg(0, Full),
+        };
+        let done = channel.poll(budget, |packet| {
+            self.packet(napi, &channel, &packet, &mut turn);
+        });
+        self.pay(&channel);
+        channel.flush();
+        if turn.bytes_sent != 0 {
+            let (frames, bytes) = (turn.frames_sent, turn.bytes_sent);
+            napi.dev().queue_completed(self.number, frames, bytes);
+            self.wake(napi.dev());
+        }
+        channel.poll_out();
+        if done < budget && napi.complete(done) && channel.poll_end() {
+            napi.again();
+        }
+        done
+    }
+}
+
+/// What a channel calls.
+pub(crate) struct Listener(pub(crate) Arc<Napi<Queue>>);
+
+impl Handler for Listener {
+    fn packet(&self, channel: &Channel, _packet: Packet<'_>) {
+        // Packets are polled for; see `Queue::poll`.
+        self.0.broke(channel, format_args!("a packet outside of a poll"));
+    }
+
+    fn signalled(&self) {
+        self.0.schedule();
+    }
+
+    fn failed(&self, _channel: &Channel) {
+        self.0.nic.lost();
+    }
+
+    fn rescinded(&self, _channel: &Channel) {
+        self.0.nic.lost();
+    }
+
+    fn pending(&self) -> usize {
+        self.0.frames.count(None)
+    }
+}

@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A session with the host: from the channel's opening to its close. Changing the MTU takes a new one.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
+};
+use kernel_ext::{
+    compat, cpuhp,
+    pages::{PageList, SharedBuffer},
+    rcu,
+};
+use net::Napi;
+use netvsc_wire::{
+    nvsp::{
+        Capabilities, NdisConfig, Section, SharedBuffer as Buffer, SubchannelOperation,
+        RECEIVE_BUFFER_ID, SEND_BUFFER_ID,
+    },
+    oid::Oid,
+    rndis::{self, GuestControl, HostControl, Initialize},
+    GuestMessage, HostMessage, Version, ETHERNET_HEADER_BYTES,
+};
+use vmbus::{
+    device::SubchannelWatcher,
+    gpadl::{Gpadl, Teardown},
+    Channel, Offered, Open, OpenConfig,
+};
+use vmbus_wire::packet::OutPacket;
+
+use crate::{
+    control::Control,
+    module_parameters,
+    nic::{protocol_error, Nic},
+    offload::Agreed,
+    queue::{Listener, Queue},
+    receive::ReceiveBuffer,
+    transmit::SendSections,
+};
+
+/// Bytes of the receive buffer (`NETVSC_RECEIVE_BUFFER_DEFAULT`).
+const RECEIVE_BYTES: usize = 16 << 20;
+
+/// Bytes of the send buffer (`NETVSC_SEND_BUFFER_DEFAULT`).
+const SEND_BYTES: usize = 1 << 20;
+
+/// Bytes of the longest packet of a host: one with 375 ranges is the longest seen.
+const PACKET_BYTES: usize = 4096;
+
+/// KiB of a ring, from and to.
+const RING_KIB: (u32, u32) = (64, 8192);
+
+/// Most channels of a NIC (`VRSS_CHANNEL_MAX`).
+pub(crate) const MAX_CHANNELS: u16 = 64;
+
+/// Channels unless somebody asks for more (`VRSS_CHANNEL_DEFAULT`).
+const CHANNELS: u32 = 16;
+
+/// Memory that the host uses, too.
+struct Shared {
+    buffer: Arc<SharedBuffer>,
+    gpadl: Gpadl,
+}
+
+/// What has to be given back.
+struct Links {
+    primary: Option<Open>,
+    subs: KVec<Open>,
+    receive: Option<Shared>,
+    send: Option<Shared>,
+}
+
+/// A session.
+#[pin_data]
+pub(crate) struct Session {
+    pub(crate) nic: Arc<Nic>,
+    pub(crate) version: Version,
+    pub(crate) channel: Arc<Channel>,
+    /// One for each channel that is wanted; that of the primary channel first.
+    pub(crate) queues: KVec<Arc<Napi<Queue>>>,
+    /// Channels that flows are spread over.
+    pub(crate) channels: Atomic<u32>,
+    /// Channels that were asked for, and entries of the table that spreads flows over them.
+    wanted: Atomic<u32>,
+    entries: Atomic<u32>,
+    #[pin]
+    links: Mutex<Links>,
+}
+
+/// How many channels a NIC may have.
+pub(crate) fn most_channels() -> u16 {
+    let asked: u32 = compat::param(module_parameters::channels.value());
+    let cpus = cpuhp::online().count() as u32;
+    let most = if asked == 0 { CHANNELS } else { asked };
+    cpus.min(most).clamp(1, MAX_CHANNELS.into()) as u16
+}
+
+impl Session {
+    /// Begins a session with frames of up to `mtu` bytes. Process context; takes a bounded time.
+    ///
+    /// # Errors
+    ///
+    /// Those of opening a channel, `ETIMEDOUT` when the host doesn't answer, `EPROTO` when there is no
+    /// agreement.
+    pub(crate) fn begin(nic: &Arc<Nic>, mtu: u32) -> Result<(Arc<Self>, Agreed)> {
+        for version in Version::OFFERED {
+            let control = Arc::pin_init(Control::new(), GFP_KERNEL)?;
+            drop(nic.control.replace(Some(control.clone())));
+            let session = Self::open(nic, version)?;
+            let agreed = session.talk(&control, mtu);
+            match agreed {
+                Ok(Some(agreed)) => return Ok((session, agreed)),
+                Ok(None) => session.end(),
+                Err(error) => {
+                    session.end();
+                    return Err(error);
+                }
+            }
+        }
+        kernel_ext::log_err!("{}: the host speaks no version known here\n", nic.name());
+        Err(protocol_error())
+    }
+
+    /// Opens the primary channel, for polling.
+    fn open(nic: &Arc<Nic>, version: Version) -> Result<Arc<Self>> {
+        let most = nic.device.queues();
+        let mut queues = KVec::with_capacity(most.into(), GFP_KERNEL)?;
+        for number in 0..most {
+            let queue = Queue::new(nic.clone(), number, version)?;
+            let _ = queues.push_within_capacity(Napi::new(&nic.device, queue)?);
+        }
+        let first = queues.first().ok_or(EINVAL)?;
+        let open = open(nic.dev.payload().claim()?, first)?;
+        let channel = open.channel().clone();
+        drop(first.channel.replace(Some(channel.clone())));
+        first.enable();
+        // What was signalled before polling was allowed.
+        first.kick();
+        Arc::pin_init(
+            pin_init!(Self {
+                nic: nic.clone(),
+                version,
+                channel,
+                queues,
+                channels: Atomic::new(1),
+                wanted: Atomic::new(1),
+                entries: Atomic::new(0),
+                links <- kernel::new_mutex!(
+                    Links {
+                        primary: Some(open),
+                        subs: KVec::new(),
+                        receive: None,
+                        send: None,
+                    },
+                    "netvsc_links"
+                ),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Says what is said before the first frame; `None`: the host doesn't speak the version.
+    fn talk(self: &Arc<Self>, control: &Control, mtu: u32) -> Result<Option<Agreed>> {
+        let version = self.version;
+        let number = version.to_wire();
+        let init = GuestMessage::Init {
+            version: number,
+            version2: number,
+        };
+        match self.ask(&init)? {
+            HostMessage::InitComplete(complete) if complete.status.is_success() => {}
+            HostMessage::InitComplete(_) => return Ok(None),
+            _ => return Err(protocol_error()),
+        }
+        if version.has_ndis_config() {
+            let mut capabilities = Capabilities::IEEE8021Q;
+            if version.has_subchannels() {
+                capabilities = capabilities.with(Capabilities::TEAMING);
+            }
+            self.tell(&GuestMessage::NdisConfig(NdisConfig {
+                frame_bytes: mtu.saturating_add(ETHERNET_HEADER_BYTES),
+                capabilities,
+            }))?;
+        }
+        self.tell(&GuestMessage::NdisVersion(version.ndis_version()))?;
+        self.share_receive_buffer()?;
+        self.share_send_buffer()?;
+
+        let initialize = |request_id| {
+            GuestControl::Initialize(Initialize {
+                request_id,
+                version: rndis::VERSION,
+                max_transfer_bytes: rndis::MAX_TRANSFER_BYTES,
+            })
+        };
+        let with = |answer: &HostControl<'_>| match answer {
+            HostControl::InitializeComplete(complete) if complete.status.is_success() => Ok(()),
+            _ => Err(protocol_error()),
+        };
+        control.ask_rndis(&self.channel, version, initialize, with)?;
+        let agreed = self.agree_on_offloads()?;
+        if version.has_subchannels() && self.queues.len() > 1 {
+            self.ask_for_channels()?;
+        }
+        Ok(Some(agreed))
+    }
+
+    fn share_receive_buffer(&self) -> Result {
+        let bytes = RECEIVE_BYTES.min(self.version.max_receive_buffer_bytes() as usize);
+        let shared = share(&self.channel, bytes)?;
+        let (buffer, gpadl) = (shared.buffer.clone(), shared.gpadl.id());
+        self.links.lock().receive = Some(shared);
+        let id = RECEIVE_BUFFER_ID;
+        // From here on the host may use it, whatever it answers.
+        for queue in &self.queues {
+            let buffer = buffer.clone();
+            let receive = Arc::new(ReceiveBuffer { buffer, id }, GFP_KERNEL)?;
+            drop(queue.receive.replace(Some(receive)));
+        }
+        match self.ask(&GuestMessage::ReceiveBuffer(Buffer { gpadl, id }))? {
+            HostMessage::ReceiveBufferComplete { status, sections } if status.is_success() => {
+                let fits = |section: &Section| section.fits(buffer.size() as u64);
+                if sections.only().is_some_and(fits) {
+                    return Ok(());
+                }
+                Err(protocol_error())
+            }
+            _ => Err(protocol_error()),
+        }
+    }
+
+    /// A host that refuses takes all frames from where they are.
+    fn share_send_buffer(&self) -> Result {
+        let shared = share(&self.channel, SEND_BYTES)?;
+        let (buffer, gpadl) = (shared.buffer.clone(), shared.gpadl.id());
+        self.links.lock().send = Some(shared);
+        let id = SEND_BUFFER_ID;
+        let section_bytes = match self.ask(&GuestMessage::SendBuffer(Buffer { gpadl, id }))? {
+            HostMessage::SendBufferComplete {
+                status,
+                section_bytes,
+            } if status.is_success() && section_bytes != 0 => section_bytes,
+            HostMessage::SendBufferComplete { .. } => return Ok(()),
+            _ => return Err(protocol_error()),
+        };
+        let sections = u32::try_from(buffer.size())? / section_bytes;
+        let count = sections / self.queues.len().max(1) as u32;
+        for (queue, number) in self.queues.iter().zip(0u32..) {
+            let buffer = buffer.clone();
+            let sections = SendSections {
+                buffer,
+                section_bytes,
+                first: number.saturating_mul(count),
+                count,
+            };
+            drop(queue.send.replace(Some(Arc::new(sections, GFP_KERNEL)?)));
+        }
+        Ok(())
+    }
+
+    /// Asks for as many channels as there are queues. A host that offers fewer, or none, is no error.
+    fn ask_for_channels(self: &Arc<Self>) -> Result {
+        let (can, entries) = self.ask_spread();
+        let count = (self.queues.len() as u32).min(can).saturating_sub(1);
+        if count == 0 {
+            return Ok(());
+        }
+        let answer = self.ask(&GuestMessage::Subchannels {
+            operation: SubchannelOperation::ALLOCATE,
+            count,
+        })?;
+        let granted = match answer {
+            HostMessage::SubchannelsComplete { status, count: granted } if status.is_success() => {
+                granted.min(count)
+            }
+            HostMessage::SubchannelsComplete { .. } => 0,
+            _ => return Err(protocol_error()),
+        };
+        if granted == 0 {
+            kernel_ext::log_warn!("{}: the host offers no sub-channels\n", self.nic.name());
+            return Ok(());
+        }
+        self.entries.store(entries as u32, Relaxed);
+        self.wanted.store(granted + 1, Relaxed);
+        let watcher = Arc::new(Watcher(self.clone()), GFP_KERNEL)?;
+        self.nic.dev.payload().watch_subchannels(Some(watcher));
+        Ok(())
+    }
+
+    /// The host offers another channel.
+    fn add_channel(self: &Arc<Self>, offered: Offered) {
+        let number = usize::from(offered.offer().subchannel);
+        let wanted = self.wanted.load(Relaxed) as usize;
+        let queue = match self.queues.get(number) {
+            Some(queue) if number < wanted && number != 0 && queue.channel.is_empty() => queue,
+            _ => {
+                return kernel_ext::log_warn!(
+                    "{}: a sub-channel {number} that nobody asked for\n",
+                    self.nic.name()
+                );
+            }
+        };
+        let open = match open(offered, queue) {
+            Ok(open) => open,
+            // The others are enough.
+            Err(error) => {
+                return kernel_ext::log_warn!(
+                    "{}: sub-channel {number}: {error:?}\n",
+                    self.nic.name()
+                );
+            }
+        };
+        drop(queue.channel.replace(Some(open.channel().clone())));
+        queue.enable();
+        queue.kick();
+        let count = {
+            let mut links = self.links.lock();
+            if links.subs.push(open, GFP_KERNEL).is_err() {
+                return;
+            }
+            links.subs.len() as u32 + 1
+        };
+        if count == wanted as u32 {
+            // All are there: flows may come on them.
+            let entries = self.entries.load(Relaxed) as usize;
+            match self.spread(count, entries) {
+                Ok(()) => {
+                    self.channels.store(count, Relaxed);
+                    self.nic.look();
+                }
+                Err(error) => {
+                    kernel_ext::log_warn!("{}: flows aren't spread: {error:?}\n", self.nic.name());
+                }
+            }
+        }
+    }
+
+    /// Asks with an NVSP message.
+    pub(crate) fn ask(&self, message: &GuestMessage) -> Result<HostMessage> {
+        let control = self.nic.control.get().ok_or(ENODEV)?;
+        control.ask(&self.channel, self.version, message)
+    }
+
+    /// Says something that isn't answered.
+    fn tell(&self, message: &GuestMessage) -> Result {
+        let bytes = message.encode(self.version);
+        let payload = [bytes.as_bytes()];
+        Ok(self.channel.send(&OutPacket::in_band(0, &payload))?)
+    }
+
+    /// Asks for an object.
+    pub(crate) fn query<R>(
+        &self,
+        oid: Oid,
+        header: &[u8],
+        with: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let control = self.nic.control.get().ok_or(ENODEV)?;
+        control.query(&self.channel, self.version, oid, header, with)
+    }
+
+    /// Changes an object.
+    pub(crate) fn set(&self, oid: Oid, info: &[u8]) -> Result {
+        let control = self.nic.control.get().ok_or(ENODEV)?;
+        control.set(&self.channel, self.version, oid, info)
+    }
+
+    /// Ends the session: the host is told, the channels are closed, memory comes back. Process
+    /// context, while nobody sends; takes a bounded time. The second time it does nothing.
+    pub(crate) fn end(&self) {
+        self.nic.dev.payload().watch_subchannels(None);
+        if let Some(control) = self.nic.control.get() {
+            if !self.channel.is_rescinded() {
+                let halt = GuestControl::Halt { request_id: 0 };
+                let _ = control.tell_rndis(&self.channel, self.version, &halt);
+                let id = RECEIVE_BUFFER_ID;
+                let _ = self.tell(&GuestMessage::RevokeReceiveBuffer { id });
+                let id = SEND_BUFFER_ID;
+                let _ = self.tell(&GuestMessage::RevokeSendBuffer { id });
+            }
+            control.abandon();
+        }
+        drop(self.nic.control.replace(None));
+        let (primary, subs, receive, send) = {
+            let mut links = self.links.lock();
+            let subs = core::mem::replace(&mut links.subs, KVec::new());
+            (links.primary.take(), subs, links.receive.take(), links.send.take())
+        };
+        for queue in &self.queues {
+            queue.disable();
+        }
+        rcu::clear(self.queues.iter().map(|queue| &queue.channel));
+        rcu::clear(self.queues.iter().map(|queue| &queue.receive));
+        rcu::clear(self.queues.iter().map(|queue| &queue.send));
+        drop(subs);
+        drop(primary);
+        for shared in [receive, send].into_iter().flatten() {
+            match shared.gpadl.teardown() {
+                Teardown::Reclaimed(_) | Teardown::Leaked => {}
+            }
+        }
+        for queue in &self.queues {
+            queue.forget_frames();
+        }
+    }
+}
+
+/// Opens a channel whose packets the queue polls for.
+fn open(offered: Offered, queue: &Arc<Napi<Queue>>) -> Result<Open> {
+    let kib: u32 = compat::param(module_parameters::ring_size.value());
+    let pages = (kib.clamp(RING_KIB.0, RING_KIB.1) / 4) as usize;
+    let config = OpenConfig::new(pages * 4096, PACKET_BYTES).polled();
+    let listener = Arc::new(Listener(queue.clone()), GFP_KERNEL)?;
+    Ok(offered.open(&config, listener)?)
+}
+
+/// Shares so many bytes with the host.
+fn share(channel: &Channel, bytes: usize) -> Result<Shared> {
+    let pages = Arc::new(PageList::new(bytes / 4096)?, GFP_KERNEL)?;
+    let buffer = Arc::new(SharedBuffer::map(pages.clone(), 0..bytes / 4096)?, GFP_KERNEL)?;
+    let gpadl = channel.share(pages)?;
+    Ok(Shared { buffer, gpadl })
+}
+
+/// Told of sub-channels.
+struct Watcher(Arc<Session>);
+
+impl SubchannelWatcher for Watcher {
+    fn offered(&self, channel: Offered) {
+        self.0.add_channel(channel);
+    }
+}

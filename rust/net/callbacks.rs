@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the stack calls, turned into calls of a [`NicDriver`].
+
+use core::{
+    ffi::c_void,
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    error::from_result,
+    ffi,
+    prelude::*,
+    sync::ArcBorrow, //
+};
+
+use super::{
+    device::{
+        Dev,
+        Filter,
+        NicDriver, //
+    },
+    skb::SkBuff,
+};
+
+/// A table of callbacks of which those that aren't named are null.
+macro_rules! table {
+    ($type:ident { $($field:ident: $function:expr,)* }) => {
+        hv_bindings::$type {
+            $($field: Some($function),)*
+            // SAFETY: Zero is null for a pointer, and off for a flag.
+            ..unsafe { MaybeUninit::zeroed().assume_init() }
+        }
+    };
+}
+
+struct Tables<T>(T);
+
+impl<T: NicDriver> Tables<T> {
+    const DEVICE: hv_bindings::net_device_ops = table!(net_device_ops {
+        ndo_open: open::<T>,
+        ndo_stop: stop::<T>,
+        ndo_start_xmit: start_xmit::<T>,
+        ndo_get_stats64: get_stats64::<T>,
+        ndo_change_mtu: change_mtu::<T>,
+        ndo_set_mac_address: set_mac_address::<T>,
+        ndo_validate_addr: hv_bindings::eth_validate_addr,
+        ndo_set_rx_mode: set_rx_mode::<T>,
+        ndo_tx_timeout: tx_timeout::<T>,
+    });
+
+    const ETHTOOL: hv_bindings::ethtool_ops = table!(ethtool_ops {
+        get_drvinfo: get_drvinfo::<T>,
+        get_link: hv_bindings::ethtool_op_get_link,
+        get_link_ksettings: get_link_ksettings::<T>,
+        get_channels: get_channels::<T>,
+        get_sset_count: get_sset_count::<T>,
+        get_strings: get_strings::<T>,
+        get_ethtool_stats: get_ethtool_stats::<T>,
+    });
+}
+
+/// The table of a driver.
+pub(super) fn operations<T: NicDriver>() -> &'static hv_bindings::net_device_ops {
+    &Tables::<T>::DEVICE
+}
+
+/// Likewise for `ethtool`.
+pub(super) fn ethtool_operations<T: NicDriver>() -> &'static hv_bindings::ethtool_ops {
+    &Tables::<T>::ETHTOOL
+}
+
+/// The driver's data of a device.
+///
+/// # Safety
+///
+/// `raw` is a device of the driver `T`, in a callback of the stack.
+#[inline]
+unsafe fn driver<'a, T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+) -> (ArcBorrow<'a, T>, &'a Dev) {
+    // SAFETY: By the invariant of `Registration` the private word is the pointer of an `Arc`, kept while
+    // there are callbacks.
+    unsafe {
+        let data: *mut c_void = *hv_bindings::netdev_priv(raw);
+        (ArcBorrow::from_raw(data.cast()), Dev::from_raw(raw))
+    }
+}
+
+extern "C" fn open<T: NicDriver>(raw: *mut hv_bindings::net_device) -> ffi::c_int {
+    // SAFETY: The stack calls with a device of this driver.
+    let (driver, dev) = unsafe { driver::<T>(raw) };
+    from_result(|| T::open(driver, dev).map(|()| 0))
+}
+
+extern "C" fn stop<T: NicDriver>(raw: *mut hv_bindings::net_device) -> ffi::c_int {
+    // SAFETY: As for `open`.
+    let (driver, dev) = unsafe { driver::<T>(raw) };
+    T::stop(driver, dev);
+    0
+}
+
+extern "C" fn start_xmit<T: NicDriver>(
+    skb: *mut hv_bindings::sk_buff,
+    raw: *mut hv_bindings::net_device,
+) -> hv_bindings::netdev_tx_t {
+    // SAFETY: As for `open`; the buffer is given away.
+    let (driver, dev, frame, more) = unsafe {
+        let (driver, dev) = driver::<T>(raw);
+        let frame = SkBuff::from_stack(NonNull::new_unchecked(skb));
+        (driver, dev, frame, hv_bindings::skb_xmit_more())
+    };
+    match driver.transmit(dev, frame, more) {
+        Ok(()) => hv_bindings::netdev_tx_NETDEV_TX_OK,
+        Err(frame) => {
+            // The stack still has it.
+            let _ = frame.into_stack();
+            hv_bindings::netdev_tx_NETDEV_TX_BUSY
+        }
+    }
+}
+
+extern "C" fn get_stats64<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    out: *mut hv_bindings::rtnl_link_stats64,
+) {
+    // SAFETY: As for `open`; `out` is valid and all zero.
+    let (driver, out) = unsafe { (driver::<T>(raw).0, &mut *out) };
+    let statistics = driver.statistics();
+    out.rx_packets = statistics.rx_packets;
+    out.rx_bytes = statistics.rx_bytes;
+    out.rx_dropped = statistics.rx_dropped;
+    out.rx_errors = statistics.rx_errors;
+    out.multicast = statistics.multicast;
+    out.tx_packets = statistics.tx_packets;
+    out.tx_bytes = statistics.tx_bytes;
+    out.tx_dropped = statistics.tx_dropped;
+}
+
+extern "C" fn change_mtu<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    mtu: ffi::c_int,
+) -> ffi::c_int {
+    // SAFETY: As for `open`.
+    let (driver, dev) = unsafe { driver::<T>(raw) };
+    from_result(|| {
+        let mtu = u32::try_from(mtu)?;
+        T::change_mtu(driver, dev, mtu)?;
+        // SAFETY: The stack leaves it to the driver to write it, under RTNL.
+        unsafe { core::ptr::write_volatile(&raw mut (*raw).mtu, mtu) };
+        Ok(0)
+    })
+}
+
+extern "C" fn set_mac_address<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    address: *mut c_void,
+) -> ffi::c_int {
+    // SAFETY: As for `open`; the address is a `struct sockaddr` with six bytes.
+    let (driver, bytes) = unsafe {
+        let address = address.cast::<hv_bindings::sockaddr>();
+        let bytes: [u8; 6] = (&raw const (*address).sa_data).cast::<[u8; 6]>().read();
+        (driver::<T>(raw).0, bytes)
+    };
+    from_result(|| {
+        // SAFETY: As above; asks only.
+        let refused = unsafe { hv_bindings::eth_prepare_mac_addr_change(raw, address) };
+        kernel::error::to_result(refused)?;
+        T::change_address(driver, bytes)?;
+        // SAFETY: As above.
+        unsafe { hv_bindings::eth_commit_mac_addr_change(raw, address) };
+        Ok(0)
+    })
+}
+
+extern "C" fn set_rx_mode<T: NicDriver>(raw: *mut hv_bindings::net_device) {
+    // SAFETY: As for `open`; the flags are locked by the stack.
+    let (driver, flags, groups) =
+        unsafe { (driver::<T>(raw).0, (*raw).flags, (*raw).mc.count) };
+    let filter = Filter {
+        promiscuous: flags & hv_bindings::net_device_flags_IFF_PROMISC != 0,
+        all_multicast: flags & hv_bindings::net_device_flags_IFF_ALLMULTI != 0,
+        multicast: groups != 0,
+    };
+    T::change_filter(driver, filter);
+}
+
+extern "C" fn tx_timeout<T: NicDriver>(raw: *mut hv_bindings::net_device, queue: ffi::c_uint) {
+    // SAFETY: As for `open`.
+    let (driver, dev) = unsafe { driver::<T>(raw) };
+    T::timed_out(driver, dev, queue as u16);
+}
+
+extern "C" fn get_drvinfo<T: NicDriver>(
+    _raw: *mut hv_bindings::net_device,
+    out: *mut hv_bindings::ethtool_drvinfo,
+) {
+    // SAFETY: The caller's, all zero.
+    let out = unsafe { &mut *out };
+    let name = T::NAME.to_bytes();
+    let last = out.driver.len() - 1;
+    for (to, from) in out.driver[..last].iter_mut().zip(name) {
+        *to = *from as _;
+    }
+}
+
+extern "C" fn get_link_ksettings<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    out: *mut hv_bindings::ethtool_link_ksettings,
+) -> ffi::c_int {
+    // SAFETY: As for `open`; `out` is valid.
+    let (driver, out) = unsafe { (driver::<T>(raw).0, &mut *out) };
+    let link = driver.link();
+    out.base.speed = link.megabits.unwrap_or(u32::MAX);
+    out.base.duplex = if link.megabits.is_some() {
+        hv_bindings::DUPLEX_FULL as u8
+    } else {
+        hv_bindings::DUPLEX_UNKNOWN as u8
+    };
+    out.base.port = hv_bindings::PORT_OTHER as u8;
+    0
+}
+
+extern "C" fn get_channels<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    out: *mut hv_bindings::ethtool_channels,
+) {
+    // SAFETY: As for `get_link_ksettings`.
+    let (driver, out) = unsafe { (driver::<T>(raw).0, &mut *out) };
+    let channels = driver.channels();
+    out.max_combined = channels.most;
+    out.combined_count = channels.used;
+}
+
+extern "C" fn get_sset_count<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    set: ffi::c_int,
+) -> ffi::c_int {
+    if set != hv_bindings::ethtool_stringset_ETH_SS_STATS as i32 {
+        return EOPNOTSUPP.to_errno();
+    }
+    // SAFETY: As for `open`.
+    unsafe { driver::<T>(raw).0 }.counter_names().len() as i32
+}
+
+extern "C" fn get_strings<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    set: ffi::c_uint,
+    out: *mut u8,
+) {
+    const LENGTH: usize = hv_bindings::ETH_GSTRING_LEN as usize;
+    if set != hv_bindings::ethtool_stringset_ETH_SS_STATS {
+        return;
+    }
+    // SAFETY: As for `open`.
+    let names = unsafe { driver::<T>(raw).0 }.counter_names();
+    for (index, name) in names.iter().enumerate() {
+        let bytes = name.as_bytes();
+        let length = bytes.len().min(LENGTH - 1);
+        // SAFETY: There is room for as many names as `get_sset_count` said, all zero.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), out.add(index * LENGTH), length) };
+    }
+}
+
+extern "C" fn get_ethtool_stats<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    _head: *mut hv_bindings::ethtool_stats,
+    out: *mut u64,
+) {
+    // SAFETY: As for `open`; there is room for as many as `get_sset_count` said.
+    let (driver, out) = unsafe {
+        let driver = driver::<T>(raw).0;
+        let count = driver.counter_names().len();
+        (driver, core::slice::from_raw_parts_mut(out, count))
+    };
+    driver.counters(out);
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ethernet devices.
+//!
+//! A driver makes a [`Device`], gives its queues [`Napi`]s, and registers it with [`Registration::new`];
+//! the stack then calls the driver's [`NicDriver`]. Frames to send come as [`SkBuff`]s, values that
+//! can't get lost: dropping one drops the frame. Received frames are made from bytes with
+//! [`Polled::receive`].
+//!
+//! ```text
+//! stack → NicDriver::transmit(SkBuff) → ring ... → SkBuff::sent
+//! interrupt → Napi::schedule → Poll::poll(Polled, budget) → Polled::receive → stack
+//! ```
+//!
+//! A crate of its own, linked into the module that uses it.
+//!
+//! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
+//! [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h),
+//! [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h).
+
+mod callbacks;
+mod device;
+mod ethtool;
+mod napi;
+mod skb;
+
+pub use self::{
+    device::{
+        Dev,
+        Device,
+        Features,
+        Filter,
+        NicDriver,
+        Presence,
+        Registration,
+        Statistics, //
+    },
+    ethtool::{
+        Channels,
+        Link, //
+    },
+    napi::{
+        Napi,
+        Poll,
+        Polled,
+        Received, //
+    },
+    skb::{
+        Offload,
+        Piece,
+        Protocol,
+        SkBuff,
+        Transport, //
+    },
+};
