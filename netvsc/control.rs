@@ -176,7 +176,9 @@ impl Control {
         let mut bytes = KVec::from_elem(0, ANSWER_BYTES, GFP_KERNEL)?;
         let mut asker = self.asker.lock();
         let id = asker.next()?;
-        let length = request(asker.count).encode(&mut bytes).map_err(|_| EINVAL)?;
+        let length = request(asker.count)
+            .encode(&mut bytes)
+            .map_err(|_| EINVAL)?;
         self.rndis_answer(&mut asker, channel, id, version, &bytes, length, with)
     }
 
@@ -193,13 +195,20 @@ impl Control {
         header: &[u8],
         with: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<R> {
-        self.object(channel, version, oid, header, false, |answer| match answer {
-            HostControl::QueryComplete(complete) if complete.status.is_success() => {
-                with(complete.info)
-            }
-            HostControl::QueryComplete(_) => Err(EOPNOTSUPP),
-            _ => Err(protocol_error()),
-        })
+        self.object(
+            channel,
+            version,
+            oid,
+            header,
+            false,
+            |answer| match answer {
+                HostControl::QueryComplete(complete) if complete.status.is_success() => {
+                    with(complete.info)
+                }
+                HostControl::QueryComplete(_) => Err(EOPNOTSUPP),
+                _ => Err(protocol_error()),
+            },
+        )
     }
 
     /// Changes an object.
@@ -207,13 +216,7 @@ impl Control {
     /// # Errors
     ///
     /// As for [`Control::query`].
-    pub(crate) fn set(
-        &self,
-        channel: &Channel,
-        version: Version,
-        oid: Oid,
-        info: &[u8],
-    ) -> Result {
+    pub(crate) fn set(&self, channel: &Channel, version: Version, oid: Oid, info: &[u8]) -> Result {
         self.object(channel, version, oid, info, true, |answer| match answer {
             HostControl::SetComplete(complete) if complete.status.is_success() => Ok(()),
             HostControl::SetComplete(complete) if complete.status == Status::NOT_SUPPORTED => {
@@ -238,9 +241,17 @@ impl Control {
         let id = asker.next()?;
         let request_id = asker.count;
         let request = if set {
-            GuestControl::Set(Set { request_id, oid, info })
+            GuestControl::Set(Set {
+                request_id,
+                oid,
+                info,
+            })
         } else {
-            GuestControl::Query(Query { request_id, oid, info })
+            GuestControl::Query(Query {
+                request_id,
+                oid,
+                info,
+            })
         };
         let length = request.encode(&mut bytes).map_err(|_| EINVAL)?;
         self.rndis_answer(&mut asker, channel, id, version, &bytes, length, with)

@@ -34,6 +34,8 @@ pub(crate) struct Nic {
     /// Held while sessions begin and end.
     #[pin]
     changing: Mutex<()>,
+    /// Channels of the next session.
+    pub(crate) wanted: Atomic<u32>,
     /// 1 while the stack wants frames.
     up: Atomic<u32>,
     /// Which frames it wants: a [`PacketFilter`].
@@ -54,6 +56,7 @@ impl Nic {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(dev: ARef<vmbus::Device>, device: Arc<Device>) -> Result<Arc<Self>> {
+        let most = device.queues().into();
         Arc::pin_init(
             pin_init!(Self {
                 dev,
@@ -61,6 +64,7 @@ impl Nic {
                 session: RcuSlot::new(None),
                 control: RcuSlot::new(None),
                 changing <- kernel::new_mutex!((), "netvsc_changing"),
+                wanted: Atomic::new(most),
                 up: Atomic::new(0),
                 filter: Atomic::new(0),
                 link_up: Atomic::new(0),
@@ -131,6 +135,31 @@ impl Nic {
         }
     }
 
+    /// Another session with other settings, or one with those of before. Process context, under RTNL.
+    fn reconnect(nic: &Arc<Self>, dev: &Dev, mtu: u32, channels: u32) -> Result {
+        let before = (dev.mtu(), nic.wanted.load(Relaxed));
+        let up = nic.up.load(Relaxed) != 0;
+        dev.disable_queues();
+        nic.disconnect();
+        nic.wanted.store(channels, Relaxed);
+        let changed = nic.connect(mtu);
+        if let Err(error) = &changed {
+            kernel_ext::log_err!(
+                "{}: no session with an MTU of {mtu} and {channels} channels: {error:?}\n",
+                nic.name()
+            );
+            nic.wanted.store(before.1, Relaxed);
+            nic.connect(before.0)?;
+        }
+        if up {
+            nic.tell_filter()?;
+            dev.start_queues();
+        }
+        // Frames come on one queue until the other channels are open.
+        nic.look();
+        changed.map(|_| ())
+    }
+
     /// Has somebody look at what changed. Any context.
     pub(crate) fn look(self: &Arc<Self>) {
         // `Err`: it is queued already.
@@ -169,7 +198,8 @@ impl NicDriver for Nic {
 
     fn open(this: ArcBorrow<'_, Self>, dev: &Dev) -> Result {
         this.up.store(1, Relaxed);
-        this.tell_filter().inspect_err(|_| this.up.store(0, Relaxed))?;
+        this.tell_filter()
+            .inspect_err(|_| this.up.store(0, Relaxed))?;
         dev.start_queues();
         Ok(())
     }
@@ -215,21 +245,8 @@ impl NicDriver for Nic {
     }
 
     fn change_mtu(this: ArcBorrow<'_, Self>, dev: &Dev, mtu: u32) -> Result {
-        let nic: Arc<Self> = this.into();
-        let before = dev.mtu();
-        let up = nic.up.load(Relaxed) != 0;
-        dev.disable_queues();
-        nic.disconnect();
-        let changed = nic.connect(mtu);
-        if let Err(error) = &changed {
-            kernel_ext::log_err!("{}: no MTU of {mtu}: {error:?}\n", nic.name());
-            nic.connect(before)?;
-        }
-        if up {
-            nic.tell_filter()?;
-            dev.start_queues();
-        }
-        changed.map(|_| ())
+        let channels = this.wanted.load(Relaxed);
+        Self::reconnect(&this.into(), dev, mtu, channels)
     }
 
     fn change_address(this: ArcBorrow<'_, Self>, address: [u8; 6]) -> Result {
@@ -276,8 +293,15 @@ impl NicDriver for Nic {
         let session = self.session.get();
         Channels {
             most: self.device.queues().into(),
-            used: session.map_or(0, |session| session.channels.load(Relaxed)),
+            used: session.map_or(0, |session| session.granted()),
         }
+    }
+
+    fn change_channels(this: ArcBorrow<'_, Self>, dev: &Dev, count: u32) -> Result {
+        if count > this.device.queues().into() {
+            return Err(EINVAL);
+        }
+        Self::reconnect(&this.into(), dev, dev.mtu(), count)
     }
 
     fn counter_names(&self) -> &'static [&'static str] {

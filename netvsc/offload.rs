@@ -39,7 +39,9 @@ impl Session {
             features: Features::NONE,
             largest_segment: LARGEST_SEGMENT,
         };
-        let header = OffloadRevision::of_version(self.version).header().to_bytes();
+        let header = OffloadRevision::of_version(self.version)
+            .header()
+            .to_bytes();
         let parse = |info: &[u8]| Offload::parse(info).map_err(|_| EINVAL);
         let offers = match self.query(Oid::TCP_OFFLOAD_HARDWARE_CAPABILITIES, &header, parse) {
             Ok(offers) => offers,
@@ -117,8 +119,9 @@ impl Session {
         }
         let mut record = KVec::from_elem(0, MAX_SCALE_PARAMETERS_BYTES, GFP_KERNEL)?;
         let flags = ScaleFlags::NONE;
-        let length = ScaleParameters::encode(flags, HashTypes::LINUX, &table, &DEFAULT_KEY, &mut record)
-            .map_err(|_| EINVAL)?;
+        let length =
+            ScaleParameters::encode(flags, HashTypes::LINUX, &table, &DEFAULT_KEY, &mut record)
+                .map_err(|_| EINVAL)?;
         let record = record.get(..length).unwrap_or_default();
         self.set(Oid::GEN_RECEIVE_SCALE_PARAMETERS, record)
     }

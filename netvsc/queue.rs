@@ -121,7 +121,10 @@ impl Queue {
             // There are no more than pieces of the receive buffer, unless the host lies.
             if owed.push_within_capacity(id).is_err() {
                 drop(owed);
-                self.broke(channel, format_args!("more packets than the receive buffer has room for"));
+                self.broke(
+                    channel,
+                    format_args!("more packets than the receive buffer has room for"),
+                );
             }
         }
     }
@@ -222,7 +225,8 @@ pub(crate) struct Listener(pub(crate) Arc<Napi<Queue>>);
 impl Handler for Listener {
     fn packet(&self, channel: &Channel, _packet: Packet<'_>) {
         // Packets are polled for; see `Queue::poll`.
-        self.0.broke(channel, format_args!("a packet outside of a poll"));
+        self.0
+            .broke(channel, format_args!("a packet outside of a poll"));
     }
 
     fn signalled(&self) {

@@ -43,17 +43,26 @@ impl Queue {
     ) {
         let guard = rcu::read_lock();
         let Some(receive) = self.receive.read(&guard) else {
-            return self.broke(channel, format_args!("frames before there is a place for them"));
+            return self.broke(
+                channel,
+                format_args!("frames before there is a place for them"),
+            );
         };
         if pages.set_id != receive.id {
-            return self.broke(channel, format_args!("frames in a buffer that nobody knows"));
+            return self.broke(
+                channel,
+                format_args!("frames in a buffer that nobody knows"),
+            );
         }
         for range in pages.ranges {
             match range.within(receive.buffer.size()) {
                 Some(range) => self.message(napi, channel, &receive, range.start, range.len()),
                 None => {
                     self.nic.stats.rx_bad.inc();
-                    self.broke(channel, format_args!("a frame outside of the receive buffer"));
+                    self.broke(
+                        channel,
+                        format_args!("a frame outside of the receive buffer"),
+                    );
                 }
             }
         }
@@ -118,19 +127,24 @@ impl Queue {
             stats.rx_bad.inc();
             return self.broke(channel, format_args!("a frame of {} bytes", data.len()));
         }
-        if info.packet_id.is_some_and(|id| id.sub_allocated && !(id.first && id.last)) {
+        if info
+            .packet_id
+            .is_some_and(|id| id.sub_allocated && !(id.first && id.last))
+        {
             // A part of a coalesced segment: nobody agreed on that.
             stats.rx_bad.inc();
             return self.broke(channel, format_args!("a frame in several parts"));
         }
         let features = napi.dev().features();
         let good = features.contains(Features::RECEIVE_CHECKSUM)
-            && info.checksum.is_some_and(|sums| {
-                sums.tcp == Verdict::Good || sums.udp == Verdict::Good
-            });
+            && info
+                .checksum
+                .is_some_and(|sums| sums.tcp == Verdict::Good || sums.udp == Verdict::Good);
         let received = Received {
             queue: self.number,
-            hash: info.hash.filter(|_| features.contains(Features::RECEIVE_HASH)),
+            hash: info
+                .hash
+                .filter(|_| features.contains(Features::RECEIVE_HASH)),
             vlan_tci: info.vlan.map(netvsc_wire::ppi::Vlan::to_tci),
             checksum_good: good,
         };

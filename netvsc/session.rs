@@ -126,7 +126,7 @@ impl Session {
 
     /// Opens the primary channel, for polling.
     fn open(nic: &Arc<Nic>, version: Version) -> Result<Arc<Self>> {
-        let most = nic.device.queues();
+        let most = nic.wanted.load(Relaxed).min(nic.device.queues().into()) as u16;
         let mut queues = KVec::with_capacity(most.into(), GFP_KERNEL)?;
         for number in 0..most {
             let queue = Queue::new(nic.clone(), number, version)?;
@@ -273,9 +273,10 @@ impl Session {
             count,
         })?;
         let granted = match answer {
-            HostMessage::SubchannelsComplete { status, count: granted } if status.is_success() => {
-                granted.min(count)
-            }
+            HostMessage::SubchannelsComplete {
+                status,
+                count: granted,
+            } if status.is_success() => granted.min(count),
             HostMessage::SubchannelsComplete { .. } => 0,
             _ => return Err(protocol_error()),
         };
@@ -338,6 +339,11 @@ impl Session {
         }
     }
 
+    /// Channels that the host has granted; open or about to be.
+    pub(crate) fn granted(&self) -> u32 {
+        self.wanted.load(Relaxed)
+    }
+
     /// Asks with an NVSP message.
     pub(crate) fn ask(&self, message: &GuestMessage) -> Result<HostMessage> {
         let control = self.nic.control.get().ok_or(ENODEV)?;
@@ -387,7 +393,12 @@ impl Session {
         let (primary, subs, receive, send) = {
             let mut links = self.links.lock();
             let subs = core::mem::replace(&mut links.subs, KVec::new());
-            (links.primary.take(), subs, links.receive.take(), links.send.take())
+            (
+                links.primary.take(),
+                subs,
+                links.receive.take(),
+                links.send.take(),
+            )
         };
         for queue in &self.queues {
             queue.disable();
@@ -420,7 +431,10 @@ fn open(offered: Offered, queue: &Arc<Napi<Queue>>) -> Result<Open> {
 /// Shares so many bytes with the host.
 fn share(channel: &Channel, bytes: usize) -> Result<Shared> {
     let pages = Arc::new(PageList::new(bytes / 4096)?, GFP_KERNEL)?;
-    let buffer = Arc::new(SharedBuffer::map(pages.clone(), 0..bytes / 4096)?, GFP_KERNEL)?;
+    let buffer = Arc::new(
+        SharedBuffer::map(pages.clone(), 0..bytes / 4096)?,
+        GFP_KERNEL,
+    )?;
     let gpadl = channel.share(pages)?;
     Ok(Shared { buffer, gpadl })
 }

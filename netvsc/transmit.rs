@@ -276,7 +276,7 @@ impl Queue {
         };
         match self.frames.take(id, self.number) {
             Ok((skb, bytes)) => {
-                if let Some(place) = vmbus_wire::tagged::place(id, PLACES).ok() {
+                if let Ok(place) = vmbus_wire::tagged::place(id, PLACES) {
                     self.places.give(place);
                 }
                 turn.frames_sent += 1;

@@ -55,6 +55,7 @@ impl<T: NicDriver> Tables<T> {
         get_link: hv_bindings::ethtool_op_get_link,
         get_link_ksettings: get_link_ksettings::<T>,
         get_channels: get_channels::<T>,
+        set_channels: set_channels::<T>,
         get_sset_count: get_sset_count::<T>,
         get_strings: get_strings::<T>,
         get_ethtool_stats: get_ethtool_stats::<T>,
@@ -176,8 +177,7 @@ extern "C" fn set_mac_address<T: NicDriver>(
 
 extern "C" fn set_rx_mode<T: NicDriver>(raw: *mut hv_bindings::net_device) {
     // SAFETY: As for `open`; the flags are locked by the stack.
-    let (driver, flags, groups) =
-        unsafe { (driver::<T>(raw).0, (*raw).flags, (*raw).mc.count) };
+    let (driver, flags, groups) = unsafe { (driver::<T>(raw).0, (*raw).flags, (*raw).mc.count) };
     let filter = Filter {
         promiscuous: flags & hv_bindings::net_device_flags_IFF_PROMISC != 0,
         all_multicast: flags & hv_bindings::net_device_flags_IFF_ALLMULTI != 0,
@@ -201,7 +201,7 @@ extern "C" fn get_drvinfo<T: NicDriver>(
     let name = T::NAME.to_bytes();
     let last = out.driver.len() - 1;
     for (to, from) in out.driver[..last].iter_mut().zip(name) {
-        *to = *from as _;
+        *to = *from;
     }
 }
 
@@ -231,6 +231,24 @@ extern "C" fn get_channels<T: NicDriver>(
     let channels = driver.channels();
     out.max_combined = channels.most;
     out.combined_count = channels.used;
+}
+
+extern "C" fn set_channels<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    wanted: *mut hv_bindings::ethtool_channels,
+) -> ffi::c_int {
+    // SAFETY: As for `get_link_ksettings`.
+    let (driver, dev, wanted) = unsafe {
+        let (driver, dev) = driver::<T>(raw);
+        (driver, dev, &*wanted)
+    };
+    from_result(|| {
+        // Every channel has a queue each way.
+        if wanted.combined_count == 0 || wanted.rx_count != 0 || wanted.tx_count != 0 {
+            return Err(EINVAL);
+        }
+        T::change_channels(driver, dev, wanted.combined_count).map(|()| 0)
+    })
 }
 
 extern "C" fn get_sset_count<T: NicDriver>(

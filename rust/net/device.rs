@@ -170,6 +170,14 @@ pub trait NicDriver: Sized + Send + Sync + 'static {
     /// Channels, for `ethtool -l`.
     fn channels(&self) -> Channels;
 
+    /// So many channels shall be in use, for `ethtool -L`: 1 to as many as there could be. Process context,
+    /// under RTNL.
+    ///
+    /// # Errors
+    ///
+    /// It stays as it was.
+    fn change_channels(this: ArcBorrow<'_, Self>, dev: &Dev, count: u32) -> Result;
+
     /// Names of the driver's own counters, for `ethtool -S`; always the same number.
     fn counter_names(&self) -> &'static [&'static str];
 
@@ -315,9 +323,8 @@ impl Device {
     pub fn new(parent: &device::Device<Bound>, queues: u16) -> Result<Arc<Self>> {
         let count = u32::from(queues.max(1));
         // SAFETY: Plain numbers.
-        let raw = unsafe {
-            hv_bindings::alloc_etherdev_mqs(size_of::<*const ()>() as i32, count, count)
-        };
+        let raw =
+            unsafe { hv_bindings::alloc_etherdev_mqs(size_of::<*const ()>() as i32, count, count) };
         let raw = NonNull::new(raw).ok_or(ENOMEM)?;
         // INVARIANT: As said.
         let this = Arc::new(
