@@ -150,15 +150,18 @@ guest_image() {
 # What is above a disk driver, whoever wrote that.
 DISK_MODULES=(sd_mod sr_mod sg isofs)
 
+# The same above a NIC.
+NIC_MODULES=(8021q)
+
 # stock_image: the modules of the kernel's own that a guest needs for synthetic devices, and
 # for the devices to compare with. It replaces both stacks of the base image.
 stock_image() {
 	local release=$1 stage stack
 	stage=$(mktemp -d "$IMAGES/.stage.XXXXXX")
 	our_modules "$release" "$stage/rust/lib/modules/$release"
-	stock_modules "$release" "$stage/rust/lib/modules/$release" "${DISK_MODULES[@]}"
+	stock_modules "$release" "$stage/rust/lib/modules/$release" "${DISK_MODULES[@]}" "${NIC_MODULES[@]}"
 	stock_modules "$release" "$stage/c/lib/modules/$release" hv_balloon hv_utils hv_netvsc hv_storvsc \
-		"${DISK_MODULES[@]}" 8021q hv_sock virtio_blk virtio_net ahci
+		"${DISK_MODULES[@]}" "${NIC_MODULES[@]}" hv_sock virtio_blk virtio_net ahci
 	for stack in rust c; do depmod_stage "$stage/$stack" "$release"; done
 	{
 		files_in "$stage/rust/lib/modules" /stack/rust 644
