@@ -113,16 +113,21 @@ blocked_tasks() {
 	done | tr '\n' ' '
 }
 
-# stands_still REASON: fails the case for a wait that ended without what was waited for, and leaves in
-# the guest's console what the CPUs, the tasks that wait and the workqueues are at.
-stands_still() {
+# tell_standstill: leaves in the guest's console what the CPUs, the tasks that wait and the workqueues
+# are at, and what can be seen of the bus.
+tell_standstill() {
 	local what
 	for what in l w t; do echo $what >/proc/sysrq-trigger; done
 	{
 		grep -E '^cpu' /proc/stat
 		grep -E 'HYP|HVS|LOC|RES|CAL' /proc/interrupts
 		find "$DEBUG/vmbus" -type f -exec head -v -n 100 {} +
-	} 2>&1 | while IFS= read -r what; do echo "<6>vmlab: $what" >/dev/kmsg; done
+	} >/dev/console 2>&1
+}
+
+# stands_still REASON: fails the case for a wait that ended without what was waited for.
+stands_still() {
+	tell_standstill
 	fail "$1: $(blocked_tasks)"
 }
 

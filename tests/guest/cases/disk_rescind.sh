@@ -32,6 +32,7 @@ goes() {
 	[ "$STACK" = c ] || [ ! -d "$DEBUG/storvsc/$instance" ] || wrong "$1: its debugfs directory is still there"
 	ask hvctl '{"command": "reoffer", "device": "scsi1"}'
 	wait_for 60 has_controller || stands_still "$1: the controller did not come back"
+	wait_for 15 has_disk 0 1 || tell_standstill
 	need_disk 0 1
 	check_disk "$DISK"
 	settled 1
