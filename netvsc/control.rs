@@ -10,7 +10,9 @@ use kernel::{
         Mutex,
     },
 };
-use kernel_ext::{lock::IrqLock, new_irq_lock, pages::SharedPage, wait::Completion};
+use kernel_ext::{
+    compat::protocol_error, lock::IrqLock, new_irq_lock, pages::SharedPage, wait::Completion,
+};
 use netvsc_wire::{
     nvsp::{ChannelType, HostMessage, RndisPacket},
     oid::Oid,
@@ -19,8 +21,6 @@ use netvsc_wire::{
 };
 use vmbus::Channel;
 use vmbus_wire::packet::{OutPacket, PageBuffer};
-
-use crate::nic::protocol_error;
 
 /// Milliseconds for the host to answer.
 const WAIT_MS: u32 = 10_000;
@@ -166,156 +166,19 @@ impl Control {
     /// # Errors
     ///
     /// As for [`Control::ask`], and those of `with`.
-    pub(crate) fn ask_rndis<R>(
+    pub(crate) fn ask_rndis<'a, R>(
         &self,
         channel: &Channel,
         version: Version,
-        request: impl FnOnce(u32) -> GuestControl<'static>,
+        request: impl FnOnce(u32) -> GuestControl<'a>,
         with: impl FnOnce(&HostControl<'_>) -> Result<R>,
     ) -> Result<R> {
-        let mut bytes = KVec::from_elem(0, ANSWER_BYTES, GFP_KERNEL)?;
         let mut asker = self.asker.lock();
         let id = asker.next()?;
-        let length = request(asker.count)
-            .encode(&mut bytes)
-            .map_err(|_| EINVAL)?;
-        self.rndis_answer(&mut asker, channel, id, version, &bytes, length, with)
-    }
-
-    /// Asks for an object; `header` is what the host wants to see in the question.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Control::ask`]; `EOPNOTSUPP` when the host says that it failed.
-    pub(crate) fn query<R>(
-        &self,
-        channel: &Channel,
-        version: Version,
-        oid: Oid,
-        header: &[u8],
-        with: impl FnOnce(&[u8]) -> Result<R>,
-    ) -> Result<R> {
-        self.object(
-            channel,
-            version,
-            oid,
-            header,
-            false,
-            |answer| match answer {
-                HostControl::QueryComplete(complete) if complete.status.is_success() => {
-                    with(complete.info)
-                }
-                HostControl::QueryComplete(_) => Err(EOPNOTSUPP),
-                _ => Err(protocol_error()),
-            },
-        )
-    }
-
-    /// Changes an object.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Control::query`].
-    pub(crate) fn set(&self, channel: &Channel, version: Version, oid: Oid, info: &[u8]) -> Result {
-        self.object(channel, version, oid, info, true, |answer| match answer {
-            HostControl::SetComplete(complete) if complete.status.is_success() => Ok(()),
-            HostControl::SetComplete(complete) if complete.status == Status::NOT_SUPPORTED => {
-                Err(EOPNOTSUPP)
-            }
-            HostControl::SetComplete(_) => Err(EIO),
-            _ => Err(protocol_error()),
-        })
-    }
-
-    fn object<R>(
-        &self,
-        channel: &Channel,
-        version: Version,
-        oid: Oid,
-        info: &[u8],
-        set: bool,
-        with: impl FnOnce(&HostControl<'_>) -> Result<R>,
-    ) -> Result<R> {
-        let mut bytes = KVec::from_elem(0, ANSWER_BYTES, GFP_KERNEL)?;
-        let mut asker = self.asker.lock();
-        let id = asker.next()?;
-        let request_id = asker.count;
-        let request = if set {
-            GuestControl::Set(Set {
-                request_id,
-                oid,
-                info,
-            })
-        } else {
-            GuestControl::Query(Query {
-                request_id,
-                oid,
-                info,
-            })
-        };
-        let length = request.encode(&mut bytes).map_err(|_| EINVAL)?;
-        self.rndis_answer(&mut asker, channel, id, version, &bytes, length, with)
-    }
-
-    /// Sends a request that nobody answers.
-    pub(crate) fn tell_rndis(
-        &self,
-        channel: &Channel,
-        version: Version,
-        request: &GuestControl<'_>,
-    ) -> Result {
-        let mut bytes = KVec::from_elem(0, ANSWER_BYTES, GFP_KERNEL)?;
-        let mut asker = self.asker.lock();
-        let id = asker.next()?;
-        let length = request.encode(&mut bytes).map_err(|_| EINVAL)?;
-        self.send_page(&mut asker, channel, id, version, &bytes, length)
-    }
-
-    /// Has the host take the request in the page.
-    fn send_page(
-        &self,
-        asker: &mut Asker,
-        channel: &Channel,
-        id: u64,
-        version: Version,
-        bytes: &[u8],
-        length: usize,
-    ) -> Result {
-        let request = bytes.get(..length).ok_or(EINVAL)?;
-        asker.page.window().write(0, request).map_err(|_| EINVAL)?;
-        let buffer = PageBuffer::new(asker.page.pfn(), 0, u32::try_from(length)?).ok_or(EINVAL)?;
-        let message = GuestMessage::RndisPacket(RndisPacket {
-            channel_type: ChannelType::Control,
-            section: None,
-        });
-        let message = message.encode(version);
-        let (buffers, payload) = ([buffer], [message.as_bytes()]);
-        let packet = OutPacket::page_buffers(id, &buffers, &payload);
-        match self.nvsp_answer(channel, id, &packet, version) {
-            Ok(HostMessage::RndisComplete(status)) if status.is_success() => Ok(()),
-            Ok(HostMessage::RndisComplete(_)) => Err(EIO),
-            Ok(_) => Err(protocol_error()),
-            Err(error) => {
-                asker.lost = error == ETIMEDOUT;
-                Err(error)
-            }
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the pieces of one question")]
-    fn rndis_answer<R>(
-        &self,
-        asker: &mut Asker,
-        channel: &Channel,
-        id: u64,
-        version: Version,
-        bytes: &[u8],
-        length: usize,
-        with: impl FnOnce(&HostControl<'_>) -> Result<R>,
-    ) -> Result<R> {
+        let request = request(asker.count);
         self.rndis_done.reinit();
         self.rndis.lock().slot = Slot::Asked(asker.count.into());
-        let sent = self.send_page(asker, channel, id, version, bytes, length);
+        let sent = self.send_page(&mut asker, channel, id, version, &request);
         let waited = sent.and_then(|()| {
             let end = self.rndis_done.wait_timeout_ms(WAIT_MS);
             end.map_err(|_| ETIMEDOUT)
@@ -338,6 +201,102 @@ impl Control {
         }
         let answer = HostControl::parse(&answer).map_err(|_| protocol_error())?;
         with(&answer)
+    }
+
+    /// Asks for an object; `info` is what the host wants to see in the question.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Control::ask`]; `EOPNOTSUPP` when the host says that it failed.
+    pub(crate) fn query<R>(
+        &self,
+        channel: &Channel,
+        version: Version,
+        oid: Oid,
+        info: &[u8],
+        with: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let request = |request_id| {
+            GuestControl::Query(Query {
+                request_id,
+                oid,
+                info,
+            })
+        };
+        self.ask_rndis(channel, version, request, |answer| match answer {
+            HostControl::QueryComplete(complete) if complete.status.is_success() => {
+                with(complete.info)
+            }
+            HostControl::QueryComplete(_) => Err(EOPNOTSUPP),
+            _ => Err(protocol_error()),
+        })
+    }
+
+    /// Changes an object.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Control::query`].
+    pub(crate) fn set(&self, channel: &Channel, version: Version, oid: Oid, info: &[u8]) -> Result {
+        let request = |request_id| {
+            GuestControl::Set(Set {
+                request_id,
+                oid,
+                info,
+            })
+        };
+        self.ask_rndis(channel, version, request, |answer| match answer {
+            HostControl::SetComplete(complete) if complete.status.is_success() => Ok(()),
+            HostControl::SetComplete(complete) if complete.status == Status::NOT_SUPPORTED => {
+                Err(EOPNOTSUPP)
+            }
+            HostControl::SetComplete(_) => Err(EIO),
+            _ => Err(protocol_error()),
+        })
+    }
+
+    /// Sends a request that nobody answers.
+    pub(crate) fn tell_rndis(
+        &self,
+        channel: &Channel,
+        version: Version,
+        request: &GuestControl<'_>,
+    ) -> Result {
+        let mut asker = self.asker.lock();
+        let id = asker.next()?;
+        self.send_page(&mut asker, channel, id, version, request)
+    }
+
+    /// Has the host take a request, which is put into the page.
+    fn send_page(
+        &self,
+        asker: &mut Asker,
+        channel: &Channel,
+        id: u64,
+        version: Version,
+        request: &GuestControl<'_>,
+    ) -> Result {
+        let mut bytes = KVec::from_elem(0, ANSWER_BYTES, GFP_KERNEL)?;
+        let length = request.encode(&mut bytes).map_err(|_| EINVAL)?;
+        let request = bytes.get(..length).ok_or(EINVAL)?;
+        asker.page.window().write(0, request).map_err(|_| EINVAL)?;
+        let buffer = PageBuffer::new(asker.page.pfn(), 0, u32::try_from(length)?).ok_or(EINVAL)?;
+        let message = GuestMessage::RndisPacket(RndisPacket {
+            channel_type: ChannelType::Control,
+            section: None,
+        });
+        let message = message.encode(version);
+        let (buffers, payload) = ([buffer], [message.as_bytes()]);
+        let packet = OutPacket::page_buffers(id, &buffers, &payload);
+        match self.nvsp_answer(channel, id, &packet, version) {
+            Ok(HostMessage::RndisComplete(status)) if status.is_success() => Ok(()),
+            Ok(HostMessage::RndisComplete(_)) => Err(EIO),
+            Ok(_) => Err(protocol_error()),
+            Err(error) => {
+                asker.lost = error == ETIMEDOUT;
+                Err(error)
+            }
+        }
     }
 
     fn check_gone(&self) -> Result {
@@ -382,9 +341,4 @@ impl Asker {
         self.count = self.count.wrapping_add(1).max(1);
         Ok(u64::from(self.count) << 32)
     }
-}
-
-/// Whether an id belongs to a question.
-pub(crate) fn is_control(id: u64) -> bool {
-    id != 0 && id as u32 == vmbus_wire::tagged::NO_PLACE
 }

@@ -58,7 +58,7 @@ impl Bound {
             headroom: HEADROOM,
             largest_segment: agreed.largest_segment,
         };
-        device.use_queues(1, false)?;
+        device.use_queues(1)?;
         this.registration = Some(Registration::new(device, &presence, nic.clone())?);
         let name = nic.device.name().to_str().unwrap_or("?");
         kernel_ext::log_info!("{}: {}, NVSP {}\n", name, nic.name(), session.version);

@@ -14,10 +14,7 @@ use kernel::{
 };
 use kernel_ext::rcu::RcuSlot;
 use net::{Channels, Dev, Device, Filter, Link, NicDriver, SkBuff, Statistics};
-use netvsc_wire::{
-    nvsp::SendTable,
-    oid::{Oid, PacketFilter},
-};
+use netvsc_wire::oid::{Oid, PacketFilter};
 use vmbus_wire::Guid;
 
 use crate::{control::Control, queue::Queue, session::Session, stats::Stats};
@@ -93,11 +90,6 @@ impl Nic {
         let guard = rcu::read_lock();
         let control = self.control.read(&guard);
         queue.number == 0 && control.is_some_and(|control| control.rndis_completed(id, message))
-    }
-
-    /// The host says which channels flows should be sent on. The stack's own choice is as good.
-    pub(crate) fn send_table(&self, table: &SendTable) {
-        let _ = table;
     }
 
     /// The channel is gone: no question is answered any more. The bus removes the device.
@@ -188,7 +180,7 @@ impl WorkItem for Nic {
         let _ = this.tell_filter();
         if let Some(session) = this.session.get() {
             let channels = session.channels.load(Relaxed);
-            let _ = this.device.use_queues(channels as u16, false);
+            let _ = this.device.use_queues(channels as u16);
         }
     }
 }
@@ -313,9 +305,4 @@ impl NicDriver for Nic {
             *to = value;
         }
     }
-}
-
-/// `EPROTO`, which the kernel crate doesn't name.
-pub(crate) fn protocol_error() -> Error {
-    Error::from_errno(-(kernel::bindings::EPROTO as i32))
 }

@@ -16,10 +16,12 @@ use netvsc_wire::{
     GuestMessage, Version,
 };
 use vmbus::{Channel, Handler, Tagged};
-use vmbus_wire::packet::{OutPacket, Packet, PacketBody};
+use vmbus_wire::{
+    packet::{OutPacket, Packet, PacketBody},
+    tagged::has_no_place,
+};
 
 use crate::{
-    control::is_control,
     nic::Nic,
     receive::ReceiveBuffer,
     slots::Slots,
@@ -30,7 +32,6 @@ use crate::{
 const OWED: usize = 16_384;
 
 /// What a poll counts, to be told of at once.
-#[derive(Default)]
 pub(crate) struct Turn {
     pub(crate) frames_sent: u32,
     pub(crate) bytes_sent: u32,
@@ -83,12 +84,12 @@ impl Queue {
     fn packet(&self, napi: &Polled<'_>, channel: &Channel, packet: &Packet<'_>, turn: &mut Turn) {
         let id = packet.transaction_id;
         match packet.body {
-            PacketBody::Completion if is_control(id) => {
+            PacketBody::Completion if has_no_place(id) => {
                 if !self.nic.answered(self, id, packet.payload) {
                     self.broke(channel, format_args!("nobody asked question {id:#x}"));
                 }
             }
-            PacketBody::Completion => self.frame_sent(napi, channel, id, packet.payload, turn),
+            PacketBody::Completion => self.frame_sent(channel, id, packet.payload, turn),
             PacketBody::XferPages(ref pages) => {
                 self.frames_received(napi, channel, pages);
                 if packet.completion_requested {
@@ -103,9 +104,8 @@ impl Queue {
     /// The host says something that is no answer.
     fn told(&self, channel: &Channel, payload: &[u8]) {
         match HostMessage::parse(self.version, payload) {
-            Ok(HostMessage::SendTable(table)) => self.nic.send_table(&table),
-            // No virtual function is taken.
-            Ok(HostMessage::VfAssociation(_)) => {}
+            // The stack's own choice of a queue is as good, and no virtual function is taken.
+            Ok(HostMessage::SendTable(_) | HostMessage::VfAssociation(_)) => {}
             Ok(_) => self.broke(channel, format_args!("a message that nobody waits for")),
             Err(error) => self.broke(channel, format_args!("{error}")),
         }

@@ -57,15 +57,18 @@ impl Queue {
         for range in pages.ranges {
             match range.within(receive.buffer.size()) {
                 Some(range) => self.message(napi, channel, &receive, range.start, range.len()),
-                None => {
-                    self.nic.stats.rx_bad.inc();
-                    self.broke(
-                        channel,
-                        format_args!("a frame outside of the receive buffer"),
-                    );
-                }
+                None => self.bad(
+                    channel,
+                    format_args!("a frame outside of the receive buffer"),
+                ),
             }
         }
+    }
+
+    /// The host broke the protocol with what it put into the receive buffer.
+    fn bad(&self, channel: &Channel, what: kernel::fmt::Arguments<'_>) {
+        self.nic.stats.rx_bad.inc();
+        self.broke(channel, what);
     }
 
     fn message(
@@ -91,10 +94,7 @@ impl Queue {
                 self.frame(napi, channel, receive, start, bytes, head);
             }
             Ok(_) => self.control_message(napi, channel, receive, start, bytes),
-            Err(error) => {
-                self.nic.stats.rx_bad.inc();
-                self.broke(channel, format_args!("{error}"));
-            }
+            Err(error) => self.bad(channel, format_args!("{error}")),
         }
     }
 
@@ -110,30 +110,22 @@ impl Queue {
         let stats = &self.nic.stats;
         let message = match PacketHead::parse(head, bytes) {
             Ok(message) => message,
-            Err(error) => {
-                stats.rx_bad.inc();
-                return self.broke(channel, format_args!("{error}"));
-            }
+            Err(error) => return self.bad(channel, format_args!("{error}")),
         };
         let info = match ReceiveInfo::collect(message.ppis.clone()) {
             Ok(info) => info,
-            Err(error) => {
-                stats.rx_bad.inc();
-                return self.broke(channel, format_args!("{error}"));
-            }
+            Err(error) => return self.bad(channel, format_args!("{error}")),
         };
         let data = message.data();
         if data.len() < ETHERNET_HEADER || data.end > bytes {
-            stats.rx_bad.inc();
-            return self.broke(channel, format_args!("a frame of {} bytes", data.len()));
+            return self.bad(channel, format_args!("a frame of {} bytes", data.len()));
         }
         if info
             .packet_id
             .is_some_and(|id| id.sub_allocated && !(id.first && id.last))
         {
             // A part of a coalesced segment: nobody agreed on that.
-            stats.rx_bad.inc();
-            return self.broke(channel, format_args!("a frame in several parts"));
+            return self.bad(channel, format_args!("a frame in several parts"));
         }
         let features = napi.dev().features();
         let good = features.contains(Features::RECEIVE_CHECKSUM)

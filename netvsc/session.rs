@@ -10,7 +10,8 @@ use kernel::{
     },
 };
 use kernel_ext::{
-    compat, cpuhp,
+    compat::{self, protocol_error},
+    cpuhp,
     pages::{PageList, SharedBuffer},
     rcu,
 };
@@ -34,7 +35,7 @@ use vmbus_wire::packet::OutPacket;
 use crate::{
     control::Control,
     module_parameters,
-    nic::{protocol_error, Nic},
+    nic::Nic,
     offload::Agreed,
     queue::{Listener, Queue},
     receive::ReceiveBuffer,
@@ -215,14 +216,13 @@ impl Session {
         self.links.lock().receive = Some(shared);
         let id = RECEIVE_BUFFER_ID;
         // From here on the host may use it, whatever it answers.
+        let receive = Arc::new(ReceiveBuffer { buffer, id }, GFP_KERNEL)?;
         for queue in &self.queues {
-            let buffer = buffer.clone();
-            let receive = Arc::new(ReceiveBuffer { buffer, id }, GFP_KERNEL)?;
-            drop(queue.receive.replace(Some(receive)));
+            drop(queue.receive.replace(Some(receive.clone())));
         }
         match self.ask(&GuestMessage::ReceiveBuffer(Buffer { gpadl, id }))? {
             HostMessage::ReceiveBufferComplete { status, sections } if status.is_success() => {
-                let fits = |section: &Section| section.fits(buffer.size() as u64);
+                let fits = |section: &Section| section.fits(receive.buffer.size() as u64);
                 if sections.only().is_some_and(fits) {
                     return Ok(());
                 }

@@ -9,7 +9,7 @@
 
 use kernel::sync::{atomic::Relaxed, rcu, Arc};
 use kernel_ext::pages::SharedBuffer;
-use net::{Dev, Offload, Piece, Polled, Protocol, SkBuff, Transport};
+use net::{Dev, Offload, Piece, Protocol, SkBuff, Transport};
 use netvsc_wire::{
     nvsp::{ChannelType, HostMessage, OutMessage, RndisPacket, SectionUse},
     ppi::{LargeSend, SendChecksum, SendInfo, Vlan, MAX_HEAD_BYTES},
@@ -77,12 +77,12 @@ impl Load for Frame<'_> {
 }
 
 /// What the host is to do with a frame.
-fn send_info(skb: &SkBuff) -> (SendInfo, bool) {
+fn send_info(skb: &SkBuff, offload: Offload) -> (SendInfo, bool) {
     let mut info = SendInfo {
         vlan: skb.vlan_tci().map(Vlan::from_tci),
         ..SendInfo::default()
     };
-    match skb.offload() {
+    match offload {
         Offload::None => {}
         Offload::Checksum {
             protocol,
@@ -117,9 +117,8 @@ fn send_info(skb: &SkBuff) -> (SendInfo, bool) {
 }
 
 /// Bytes of a frame on the wire: headers once for each segment.
-fn wire_bytes(skb: &SkBuff) -> u32 {
-    let bytes = skb.len() as u32;
-    match skb.offload() {
+fn wire_bytes(bytes: u32, offload: Offload) -> u32 {
+    match offload {
         Offload::Cut {
             segments, header, ..
         } => {
@@ -148,17 +147,15 @@ impl Queue {
             stats.tx_gone.inc();
             return Ok(());
         };
-        let (mut info, known) = send_info(&skb);
-        if !known {
-            if skb.compute_checksum().is_err() {
-                stats.tx_no_memory.inc();
-                return Ok(());
-            }
-            info.checksum = None;
+        let offload = skb.offload();
+        let (info, known) = send_info(&skb, offload);
+        if !known && skb.compute_checksum().is_err() {
+            stats.tx_no_memory.inc();
+            return Ok(());
         }
         let mut head = [0; MAX_HEAD_BYTES];
-        let bytes = skb.len();
-        let Ok(head_bytes) = info.encode(bytes as u32, 0, &mut head) else {
+        let bytes = skb.len() as u32;
+        let Ok(head_bytes) = info.encode(bytes, 0, &mut head) else {
             stats.tx_too_many_pieces.inc();
             return Ok(());
         };
@@ -171,7 +168,7 @@ impl Queue {
             self.places.give(place);
             return self.no_room(dev, &channel, skb);
         };
-        let on_wire = wire_bytes(&skb);
+        let on_wire = wire_bytes(bytes, offload);
         let cut = info.large_send.is_some();
         let section = match self.send.read(&guard) {
             Some(send) if !cut => copy(&send, place, head, &skb),
@@ -261,14 +258,7 @@ impl Queue {
     }
 
     /// The host has completed a packet with a frame.
-    pub(crate) fn frame_sent(
-        &self,
-        napi: &Polled<'_>,
-        channel: &Channel,
-        id: u64,
-        payload: &[u8],
-        turn: &mut Turn,
-    ) {
+    pub(crate) fn frame_sent(&self, channel: &Channel, id: u64, payload: &[u8], turn: &mut Turn) {
         let status = match HostMessage::parse(self.version, payload) {
             Ok(HostMessage::RndisComplete(status)) => status,
             Ok(_) => return self.broke(channel, format_args!("an answer of another kind")),
@@ -289,7 +279,6 @@ impl Queue {
             }
             Err(error) => self.broke(channel, format_args!("{error}")),
         }
-        let _ = napi;
     }
 }
 

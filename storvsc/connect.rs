@@ -6,7 +6,10 @@ use kernel::{
     prelude::*,
     sync::{atomic::Full, Arc},
 };
-use kernel_ext::{compat, cpuhp, rcu};
+use kernel_ext::{
+    compat::{self, protocol_error},
+    cpuhp, rcu,
+};
 use scsi::HostByte;
 use storvsc_wire::{Agreement, Conversation, GuestPacket, HostPacket, Layout};
 use vmbus::{device::SubchannelWatcher, Channel, Offered, Open, OpenConfig};
@@ -208,11 +211,6 @@ impl Controller {
     pub(crate) fn name(&self) -> &Guid {
         &self.dev.payload().offer().instance
     }
-}
-
-/// `EPROTO`, which the kernel crate doesn't name.
-fn protocol_error() -> Error {
-    Error::from_errno(-(kernel::bindings::EPROTO as i32))
 }
 
 /// Told of sub-channels.

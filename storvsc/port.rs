@@ -8,7 +8,10 @@ use storvsc_wire::{
     judge, scsi::ScsiStatus, Asked, Disposition, HostPacket, Layout, SrbCompletion,
 };
 use vmbus::{Channel, Handler};
-use vmbus_wire::packet::{Packet, PacketBody};
+use vmbus_wire::{
+    packet::{Packet, PacketBody},
+    tagged::has_no_place,
+};
 
 use crate::{
     controller::{Controller, PRIMARY},
@@ -134,16 +137,12 @@ fn host_byte(disposition: Disposition) -> HostByte {
     }
 }
 
-/// Whether an id belongs to a question of [`Control`](crate::control::Control).
-fn is_control(id: u64) -> bool {
-    id != 0 && id as u32 == vmbus_wire::tagged::NO_PLACE
-}
-
 impl Handler for Listener {
     fn packet(&self, channel: &Channel, packet: Packet<'_>) {
         let id = packet.transaction_id;
         match packet.body {
-            PacketBody::Completion if is_control(id) => {
+            // A question of [`Control`](crate::control::Control).
+            PacketBody::Completion if has_no_place(id) => {
                 let known =
                     self.number == PRIMARY && self.controller.control.answer(id, packet.payload);
                 if !known {
@@ -165,6 +164,10 @@ impl Handler for Listener {
 
     fn rescinded(&self, channel: &Channel) {
         self.controller.lost_channel(self.number, channel);
+    }
+
+    fn moved(&self) {
+        self.controller.route();
     }
 
     fn pending(&self) -> usize {

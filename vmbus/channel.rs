@@ -88,6 +88,10 @@ pub trait Handler: Send + Sync {
         let _ = channel;
     }
 
+    /// Another CPU takes the channel's interrupts: [`Channel::target_cpu`]. Process context; CPUs don't
+    /// come or go meanwhile.
+    fn moved(&self) {}
+
     /// Requests that wait for a completion, for debugfs.
     fn pending(&self) -> usize {
         0
@@ -214,6 +218,11 @@ impl Channel {
     /// The id of the rings' page list.
     pub(crate) fn gpadl_id(&self) -> u32 {
         self.gpadl
+    }
+
+    /// Tells the driver of the channel's CPU. To be called under `visit`.
+    pub(crate) fn moved(&self) {
+        self.handler.moved();
     }
 
     /// Requests of the driver that wait for a completion.

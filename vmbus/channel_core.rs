@@ -215,14 +215,23 @@ impl ChannelCore {
         }
     }
 
-    /// Moves the channel's interrupt to another CPU, which must be on line. Process context; the
-    /// caller keeps CPUs from going away.
+    /// Moves the channel's interrupt to another CPU, which must be on line, and tells its driver. Process
+    /// context; the caller keeps CPUs from going away.
     ///
     /// # Errors
     ///
     /// `EOPNOTSUPP` for an open channel of a host before protocol 4.1, `ENODEV` for a rescinded
     /// one, `ETIMEDOUT` and `EIO` when the host didn't do it.
     pub(crate) fn set_target_cpu(&self, cpu: u32) -> Result {
+        self.move_to(cpu)?;
+        let _visit = self.visit.lock();
+        if let Some(channel) = self.open.get() {
+            channel.moved();
+        }
+        Ok(())
+    }
+
+    fn move_to(&self, cpu: u32) -> Result {
         let host_end = self.host_end.lock();
         if self.target_cpu() == cpu {
             return Ok(());

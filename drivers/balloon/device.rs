@@ -268,19 +268,17 @@ impl Balloon {
         let step = shared.session.lock().start();
         shared.take_step(open, step);
         shared.settled.wait_timeout_ms(READY_WAIT_MS)?;
-        // `EPROTO`, which the kernel crate doesn't name.
-        let disagreed = || Error::from_errno(-(kernel::bindings::EPROTO as i32));
         let session = shared.session.lock();
         match (session.state(), session.version()) {
             (State::Failed(refusal), _) => {
                 pr_err!("{}\n", format_args!("{refusal}"));
-                Err(disagreed())
+                Err(compat::protocol_error())
             }
             (_, Some(version)) if session.is_ready() => {
                 pr_info!("protocol {}\n", format_args!("{version}"));
                 Ok(())
             }
-            _ => Err(disagreed()),
+            _ => Err(compat::protocol_error()),
         }
     }
 

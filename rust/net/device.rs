@@ -351,23 +351,18 @@ impl Device {
         self.queues
     }
 
-    /// How many queues are in use, at most [`Device::queues`]. Process context; `locked` says that
-    /// the caller is called under RTNL.
+    /// How many queues are in use, at most [`Device::queues`]. Process context, not under RTNL.
     ///
     /// # Errors
     ///
     /// `ENOMEM` and the like; some stay in use.
-    pub fn use_queues(&self, count: u16, locked: bool) -> Result {
+    pub fn use_queues(&self, count: u16) -> Result {
         let count = u32::from(count.clamp(1, self.queues));
-        // SAFETY: By the type invariant; the lock is held, by the caller or from here.
+        // SAFETY: By the type invariant; the lock is held.
         to_result(unsafe {
-            if !locked {
-                hv_bindings::rtnl_lock();
-            }
+            hv_bindings::rtnl_lock();
             let error = hv_bindings::netif_set_real_num_queues(self.raw(), count, count);
-            if !locked {
-                hv_bindings::rtnl_unlock();
-            }
+            hv_bindings::rtnl_unlock();
             error
         })
     }

@@ -154,7 +154,8 @@ pub enum OutHead<'a> {
 /// Pages of a range that are never listed in one place, such as those of a scatter list.
 ///
 /// A packet is written with as many pages as [`PageRuns::pages`] says, whatever
-/// [`PageRuns::for_each`] passes on: what is missing becomes page 0, what is too much is left out.
+/// [`PageRuns::for_each`] passes on: what is missing becomes a page that no guest has, what is too much
+/// is left out.
 pub trait PageRuns: fmt::Debug {
     /// How many pages there are.
     fn pages(&self) -> usize;
@@ -392,7 +393,7 @@ impl<'a> OutPacket<'a> {
                     copy(pfns.as_bytes());
                 });
                 while left > 0 {
-                    copy(U64::ZERO.as_bytes());
+                    copy(U64::MAX_VALUE.as_bytes());
                     left -= 1;
                 }
             }

@@ -16,6 +16,11 @@ use core::fmt;
 /// Lower half of ids that name no place of a table: for requests outside of it.
 pub const NO_PLACE: u32 = 0;
 
+/// Whether an id names no place of a table though it isn't 0: what else is asked may use such ids.
+pub const fn has_no_place(id: u64) -> bool {
+    id != 0 && id as u32 == NO_PLACE
+}
+
 /// Why an answer was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagError {

@@ -35,5 +35,24 @@ for cpu in $(seq 1 $((cpus - 1))); do wait_for 20 switch "$cpu" 1 || wrong "CPU 
 verify_goes_on again 60
 end_verify again 60
 same "CPUs at the end" "$(nproc)" "$cpus"
+
+# Each channel has a CPU of its own to begin with; who moves two of them moves what is sent on them.
+if [ "$STACK" = rust ]; then
+	wait_for 20 rmmod "$STORVSC" 2>/dev/null || fail "$STORVSC can't be unloaded again"
+	load_disks
+	need_disk 0
+	routes=$(counter routes)
+	note "routes: $routes"
+	# shellcheck disable=SC2086 # a word a CPU
+	set -- $routes
+	same "channels in use" "$(printf '%s\n' "$@" | sort -u | wc -l)" "$cpus"
+	directory=$(synthetic "$SCSI_CLASS" 0)/channels
+	for move in "$2 2" "$3 1"; do
+		relid=$(cell channels "${move% *}" relid)
+		must sh -c "echo ${move#* } >'$directory/$relid/cpu'"
+	done
+	same "routes after two channels changed places" "$(counter routes)" "$1 $3 $2 $4"
+	check_disk "$DISK"
+fi
 settled
 no_breach

@@ -109,7 +109,7 @@ fn pages_in_pieces_keep_the_promised_number() {
         let data = memory.data.borrow();
         // Descriptor, head, range; three pages, whatever there were; payload.
         for page in 0..3 {
-            let want = if page < given { 0x11 } else { 0 };
+            let want = if page < given { 0x11 } else { 0xff };
             assert_eq!(data[32 + 8 * page], want, "{given} given, page {page}");
         }
         assert_eq!(data[56..64], [0xdd; 8]);
