@@ -15,7 +15,12 @@ use net::{Device, Features, Presence, Registration};
 use netvsc_wire::oid::Oid;
 use vmbus::{device_id::IdTable, Vmbus};
 
-use crate::{nic::Nic, session, transmit::HEADROOM};
+use crate::{
+    debug,
+    nic::Nic,
+    session::{self, Settings},
+    transmit::HEADROOM,
+};
 
 /// The MTU to begin with.
 const MTU: u32 = 1500;
@@ -30,19 +35,22 @@ const MAX_MTU: u32 = 65_521;
 pub(crate) struct Bound {
     nic: Arc<Nic>,
     registration: Option<Registration<Nic>>,
+    files: Option<debug::Files>,
 }
 
 impl Bound {
     fn bind(dev: &vmbus::Device<Core<'_>>) -> Result<Self> {
         let base: &device::Device<Core<'_>> = dev.as_ref();
         let device = Device::new(base, session::most_channels())?;
-        let nic = Nic::new(ARef::from(dev), device.clone())?;
+        let settings = Settings::new(MTU, device.queues().into());
+        let nic = Nic::new(ARef::from(dev), device.clone(), &settings)?;
         // From here on dropping undoes it all.
         let mut this = Self {
             nic: nic.clone(),
             registration: None,
+            files: None,
         };
-        let agreed = nic.connect(MTU)?;
+        let agreed = nic.connect(&settings)?;
         let session = nic.session.get().ok_or(ENODEV)?;
         let address = session.query(Oid::ETHERNET_PERMANENT_ADDRESS, &[], |info| {
             info.first_chunk::<6>().copied().ok_or(EINVAL)
@@ -58,10 +66,11 @@ impl Bound {
             headroom: HEADROOM,
             largest_segment: agreed.largest_segment,
         };
-        device.use_queues(1)?;
+        net::with_rtnl(|| device.use_queues(1))?;
         this.registration = Some(Registration::new(device, &presence, nic.clone())?);
         let name = nic.device.name().to_str().unwrap_or("?");
         kernel_ext::log_info!("{}: {}, NVSP {}\n", name, nic.name(), session.version);
+        this.files = Some(debug::Files::new(&nic)?);
         nic.look();
         Ok(this)
     }
@@ -80,6 +89,7 @@ impl Driver<Vmbus> for Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
+        drop(self.files.take());
         // Takes it down, if it is up.
         drop(self.registration.take());
         self.nic.disconnect();

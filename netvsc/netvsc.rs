@@ -2,30 +2,35 @@
 
 //! Hyper-V synthetic networking: a guest's NICs, without emulation.
 //!
-//! `netvsc_wire` knows what travels. [`device`] binds a NIC and lets go of it, [`nic`] is what the stack
+//! `netvsc_wire` knows what travels. [`module`] is what all NICs share, [`device`] binds one and lets go of it, [`nic`] is what the stack
 //! calls, [`session`] comes to terms with the host and ends it again, [`control`] asks the host
-//! questions, [`offload`] and [`link`] ask what it can do and how the link is, [`queue`] is a channel
-//! that is polled, [`transmit`] sends frames and [`receive`] takes them.
+//! questions, [`offload`], [`spread`] and [`link`] those of what it can do, of flows and of the link, [`queue`] is a channel
+//! that is polled, [`transmit`] sends frames, [`batch`] several at once, and [`receive`] takes them.
 
+mod batch;
 mod control;
+mod debug;
 mod device;
 mod link;
+mod module;
 mod nic;
 mod offload;
 mod queue;
 mod receive;
 mod session;
 mod slots;
+mod spread;
 mod stats;
 mod transmit;
 
+use kernel::prelude::*;
 use vmbus::vmbus_device_table;
 use vmbus_wire::guid::class;
 
 vmbus_device_table!(IDS, [class::NETWORK]);
 
-kernel::module_driver!(<T>, vmbus::Adapter<T>, {
-    type: device::Bound,
+module! {
+    type: module::Module,
     name: "netvsc",
     authors: ["vmbus-rs developers"],
     description: "Hyper-V synthetic networking",
@@ -40,4 +45,4 @@ kernel::module_driver!(<T>, vmbus::Adapter<T>, {
             description: "Most channels of a NIC; 0: one for each CPU, at most 16",
         },
     },
-});
+}

@@ -3,45 +3,64 @@
 //! A NIC: what the stack calls, and what outlives sessions.
 
 use kernel::{
-    impl_has_work, new_work,
+    fmt, impl_has_work, new_work,
     prelude::*,
     sync::{
         aref::ARef,
         atomic::{Atomic, Relaxed},
         rcu, Arc, ArcBorrow, Mutex,
     },
-    workqueue::{self, Work, WorkItem},
+    workqueue::{Work, WorkItem},
 };
-use kernel_ext::rcu::RcuSlot;
-use net::{Channels, Dev, Device, Filter, Link, NicDriver, SkBuff, Statistics};
-use netvsc_wire::oid::{Oid, PacketFilter};
+use kernel_ext::{rcu::RcuSlot, shared::Shared};
+use net::{
+    Channels, Dev, Device, Features, Filter, Link, NicDriver, QueueStatistics, Rings, SkBuff,
+    SpreadSize, Statistics,
+};
+use netvsc_wire::{
+    oid::{Oid, PacketFilter},
+    rss::KEY_BYTES,
+};
 use vmbus_wire::Guid;
 
-use crate::{control::Control, queue::Queue, session::Session, stats::Stats};
+use crate::{
+    control::Control,
+    module,
+    queue::Queue,
+    session::{Division, Session, Settings},
+    spread::Spread,
+    stats::{QueueStats, Stats},
+};
 
 /// A NIC.
 #[pin_data]
 pub(crate) struct Nic {
+    pub(crate) module: Arc<Shared>,
     pub(crate) dev: ARef<vmbus::Device>,
     pub(crate) device: Arc<Device>,
     /// The session, between its beginning and its end.
     pub(crate) session: RcuSlot<Session>,
     /// The questions of the session, from before it begins.
     pub(crate) control: RcuSlot<Control>,
-    /// Held while sessions begin and end.
+    /// What the session began with, or the last one; held while sessions begin and end.
     #[pin]
-    changing: Mutex<()>,
-    /// Channels of the next session.
-    pub(crate) wanted: Atomic<u32>,
+    settings: Mutex<Settings>,
+    /// How flows are spread over channels.
+    #[pin]
+    pub(crate) spread: Mutex<Spread>,
     /// 1 while the stack wants frames.
     up: Atomic<u32>,
     /// Which frames it wants: a [`PacketFilter`].
     filter: Atomic<u32>,
+    /// 1 when the host may put segments together, if it is told to.
+    pub(crate) coalesces: Atomic<u32>,
     /// 1 while there is a link.
     pub(crate) link_up: Atomic<u32>,
     /// Its speed in Mbit/s; 0: unknown.
     pub(crate) megabits: Atomic<u32>,
     pub(crate) stats: Stats,
+    /// Those of each queue that there could be.
+    pub(crate) queue_stats: KVec<Arc<QueueStats>>,
     #[pin]
     look: Work<Nic>,
 }
@@ -52,21 +71,32 @@ impl Nic {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(dev: ARef<vmbus::Device>, device: Arc<Device>) -> Result<Arc<Self>> {
-        let most = device.queues().into();
+    pub(crate) fn new(
+        dev: ARef<vmbus::Device>,
+        device: Arc<Device>,
+        settings: &Settings,
+    ) -> Result<Arc<Self>> {
+        let module = module::SHARED.get()?;
+        let mut queue_stats = KVec::with_capacity(device.queues().into(), GFP_KERNEL)?;
+        for _ in 0..device.queues() {
+            queue_stats.push(Arc::new(QueueStats::new(), GFP_KERNEL)?, GFP_KERNEL)?;
+        }
         Arc::pin_init(
             pin_init!(Self {
+                module,
                 dev,
                 device,
                 session: RcuSlot::new(None),
                 control: RcuSlot::new(None),
-                changing <- kernel::new_mutex!((), "netvsc_changing"),
-                wanted: Atomic::new(most),
+                settings <- kernel::new_mutex!(*settings, "netvsc_settings"),
+                spread <- kernel::new_mutex!(Spread::new(), "netvsc_spread"),
                 up: Atomic::new(0),
                 filter: Atomic::new(0),
+                coalesces: Atomic::new(0),
                 link_up: Atomic::new(0),
                 megabits: Atomic::new(0),
                 stats: Stats::new(),
+                queue_stats,
                 look <- new_work!("netvsc_look"),
             }),
             GFP_KERNEL,
@@ -104,20 +134,21 @@ impl Nic {
     /// # Errors
     ///
     /// Those of [`Session::begin`].
-    pub(crate) fn connect(self: &Arc<Self>, mtu: u32) -> Result<crate::offload::Agreed> {
-        let _changing = self.changing.lock();
-        let (session, agreed) = Session::begin(self, mtu)?;
+    pub(crate) fn connect(self: &Arc<Self>, settings: &Settings) -> Result<crate::offload::Agreed> {
+        let mut now = self.settings.lock();
+        let (session, agreed) = Session::begin(self, settings)?;
         if let Err(error) = self.ask_link(&session) {
             session.end();
             return Err(error);
         }
+        *now = *settings;
         drop(self.session.replace(Some(session)));
         Ok(agreed)
     }
 
     /// Ends the session. Process context, while nobody sends.
     pub(crate) fn disconnect(&self) {
-        let _changing = self.changing.lock();
+        let _changing = self.settings.lock();
         if let Some(session) = self.session.get() {
             drop(self.session.replace(None));
             session.end();
@@ -127,35 +158,36 @@ impl Nic {
         }
     }
 
+    /// What the session began with.
+    pub(crate) fn settings(&self) -> Settings {
+        *self.settings.lock()
+    }
+
     /// Another session with other settings, or one with those of before. Process context, under RTNL.
-    fn reconnect(nic: &Arc<Self>, dev: &Dev, mtu: u32, channels: u32) -> Result {
-        let before = (dev.mtu(), nic.wanted.load(Relaxed));
+    fn reconnect(nic: &Arc<Self>, dev: &Dev, settings: &Settings) -> Result {
+        let before = nic.settings();
         let up = nic.up.load(Relaxed) != 0;
         dev.disable_queues();
         nic.disconnect();
-        nic.wanted.store(channels, Relaxed);
-        let changed = nic.connect(mtu);
+        let changed = nic.connect(settings);
         if let Err(error) = &changed {
-            kernel_ext::log_err!(
-                "{}: no session with an MTU of {mtu} and {channels} channels: {error:?}\n",
-                nic.name()
-            );
-            nic.wanted.store(before.1, Relaxed);
-            nic.connect(before.0)?;
+            kernel_ext::log_err!("{}: no session with {settings:?}: {error:?}\n", nic.name());
+            nic.connect(&before)?;
+        }
+        if let Some(session) = nic.session.get() {
+            dev.use_queues(session.settle() as u16)?;
         }
         if up {
             nic.tell_filter()?;
             dev.start_queues();
         }
-        // Frames come on one queue until the other channels are open.
-        nic.look();
         changed.map(|_| ())
     }
 
     /// Has somebody look at what changed. Any context.
     pub(crate) fn look(self: &Arc<Self>) {
         // `Err`: it is queued already.
-        let _ = workqueue::system_unbound().enqueue(self.clone());
+        let _ = self.module.worker.enqueue(self.clone());
     }
 
     /// Tells the host which frames are wanted. Process context.
@@ -179,12 +211,15 @@ impl WorkItem for Nic {
     fn run(this: Arc<Self>) {
         let _ = this.tell_filter();
         if let Some(session) = this.session.get() {
-            let channels = session.channels.load(Relaxed);
-            let _ = this.device.use_queues(channels as u16);
+            let channels = session.settle() as u16;
+            net::with_rtnl(|| {
+                let _ = this.device.use_queues(channels);
+            });
         }
     }
 }
 
+#[vtable]
 impl NicDriver for Nic {
     const NAME: &'static CStr = c"netvsc";
 
@@ -222,23 +257,52 @@ impl NicDriver for Nic {
 
     fn statistics(&self) -> Statistics {
         let stats = &self.stats;
-        Statistics {
-            rx_packets: stats.rx_packets.get(),
-            rx_bytes: stats.rx_bytes.get(),
-            rx_dropped: stats.rx_no_memory.get(),
+        let mut sum = Statistics {
             rx_errors: stats.rx_bad.get(),
-            multicast: stats.rx_multicast.get(),
-            tx_packets: stats.tx_packets.get(),
-            tx_bytes: stats.tx_bytes.get(),
             tx_dropped: stats.tx_no_memory.get()
                 + stats.tx_too_many_pieces.get()
                 + stats.tx_gone.get(),
+            ..Statistics::default()
+        };
+        for queue in &self.queue_stats {
+            sum.rx_packets += queue.rx_packets.get();
+            sum.rx_bytes += queue.rx_bytes.get();
+            sum.rx_dropped += queue.rx_no_memory.get();
+            sum.multicast += queue.rx_multicast.get();
+            sum.tx_packets += queue.tx_packets.get();
+            sum.tx_bytes += queue.tx_bytes.get();
         }
+        sum
+    }
+
+    fn queue_statistics(&self, queue: usize) -> Option<QueueStatistics> {
+        let stats = self.queue_stats.get(queue)?;
+        Some(QueueStatistics {
+            rx_packets: stats.rx_packets.get(),
+            rx_bytes: stats.rx_bytes.get(),
+            rx_no_memory: stats.rx_no_memory.get(),
+            rx_checksum_good: stats.rx_checksum_good.get(),
+            tx_packets: stats.tx_packets.get(),
+            tx_bytes: stats.tx_bytes.get(),
+            tx_stopped: stats.tx_stopped.get(),
+            tx_woken: stats.tx_woken.get(),
+        })
     }
 
     fn change_mtu(this: ArcBorrow<'_, Self>, dev: &Dev, mtu: u32) -> Result {
-        let channels = this.wanted.load(Relaxed);
-        Self::reconnect(&this.into(), dev, mtu, channels)
+        let settings = Settings {
+            mtu,
+            ..this.settings()
+        };
+        Self::reconnect(&this.into(), dev, &settings)
+    }
+
+    fn change_features(this: ArcBorrow<'_, Self>, dev: &Dev, features: Features) -> Result {
+        let large = features.contains(Features::LARGE_RECEIVE);
+        if dev.features().contains(Features::LARGE_RECEIVE) == large {
+            return Ok(());
+        }
+        this.session.get().ok_or(ENODEV)?.tell_coalescing(large)
     }
 
     fn change_address(this: ArcBorrow<'_, Self>, address: [u8; 6]) -> Result {
@@ -259,7 +323,7 @@ impl NicDriver for Nic {
         nic.look();
     }
 
-    fn timed_out(this: ArcBorrow<'_, Self>, dev: &Dev, queue: u16) {
+    fn timed_out(this: ArcBorrow<'_, Self>, _dev: &Dev, queue: u16) {
         this.stats.tx_timeouts.inc();
         kernel_ext::log_warn_limited!("{}: queue {queue} was stopped for too long\n", this.name());
         if let Some(session) = this.session.get() {
@@ -268,8 +332,8 @@ impl NicDriver for Nic {
                 if let Some(channel) = queue.channel.get() {
                     channel.flush();
                 }
+                // The poll wakes the queue if there is room.
                 queue.kick();
-                queue.wake(dev);
             }
         }
     }
@@ -293,16 +357,91 @@ impl NicDriver for Nic {
         if count > this.device.queues().into() {
             return Err(EINVAL);
         }
-        Self::reconnect(&this.into(), dev, dev.mtu(), count)
+        let settings = Settings {
+            channels: count,
+            ..this.settings()
+        };
+        Self::reconnect(&this.into(), dev, &settings)
     }
 
-    fn counter_names(&self) -> &'static [&'static str] {
-        Stats::NAMES
-    }
-
-    fn counters(&self, out: &mut [u64]) {
-        for (to, value) in out.iter_mut().zip(self.stats.values()) {
-            *to = value;
+    fn counters(&self, show: &mut dyn FnMut(fmt::Arguments<'_>, u64)) {
+        self.stats
+            .each(|name, value| show(format_args!("{name}"), value));
+        for (number, stats) in self.queue_stats.iter().enumerate() {
+            stats.each(|name, value| {
+                // As the C driver names them: `rx_queue_0_packets`.
+                let (way, what) = name.split_once('_').unwrap_or(("", name));
+                show(format_args!("{way}_queue_{number}_{what}"), value);
+            });
         }
+    }
+
+    fn rings(&self) -> Rings {
+        let Some(session) = self.session.get() else {
+            return Rings::default();
+        };
+        let (receive, send) = session.divisions();
+        let most = |bytes: usize, division: &Division| {
+            (bytes as u32)
+                .checked_div(division.section_bytes)
+                .unwrap_or(0)
+        };
+        let receive_bytes = session.version.max_receive_buffer_bytes() as usize;
+        Rings {
+            most_receive: most(receive_bytes, &receive),
+            receive: receive.sections,
+            most_send: most(Settings::MOST_SEND_BYTES, &send),
+            send: send.sections,
+        }
+    }
+
+    fn change_rings(this: ArcBorrow<'_, Self>, dev: &Dev, receive: u32, send: u32) -> Result {
+        let (receive_now, send_now) = this.session.get().ok_or(ENODEV)?.divisions();
+        let before = this.settings();
+        let settings = Settings {
+            receive_bytes: receive_now.bytes_for(receive, before.receive_bytes),
+            send_bytes: send_now.bytes_for(send, before.send_bytes),
+            ..before
+        };
+        if (settings.receive_bytes, settings.send_bytes)
+            == (before.receive_bytes, before.send_bytes)
+        {
+            return Ok(());
+        }
+        Self::reconnect(&this.into(), dev, &settings)
+    }
+
+    fn spread_size(&self) -> SpreadSize {
+        SpreadSize {
+            entries: self.spread.lock().table().len() as u32,
+            key: KEY_BYTES as u32,
+        }
+    }
+
+    fn spread(&self, table: &mut [u32], key: &mut [u8]) {
+        let spread = self.spread.lock();
+        for (to, from) in table.iter_mut().zip(spread.table()) {
+            *to = (*from).into();
+        }
+        for (to, from) in key.iter_mut().zip(spread.key()) {
+            *to = *from;
+        }
+    }
+
+    fn change_spread(
+        this: ArcBorrow<'_, Self>,
+        dev: &Dev,
+        table: Option<&[u32]>,
+        key: Option<&[u8]>,
+    ) -> Result {
+        let session = this.session.get().ok_or(ENODEV)?;
+        let mut spread = this.spread.lock();
+        let changed = spread.with(table, key, dev.receive_queues())?;
+        // With one channel there is nothing to be spread, and it counts from the next session on.
+        if session.channels.load(Relaxed) > 1 {
+            session.tell_spread(&changed)?;
+        }
+        *spread = changed;
+        Ok(())
     }
 }

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the host can take off the guest's hands, and how flows are spread.
+//! What the host can take off the guest's hands.
 
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::atomic::Relaxed};
 use net::Features;
-use netvsc_wire::{
-    oid::{
-        ChecksumSetting, Offload, OffloadParameters, OffloadRevision, Oid, ScaleCapabilities,
-        ScaleFlags, ScaleParameters, Setting, MAX_SCALE_PARAMETERS_BYTES,
-    },
-    rss::{HashTypes, DEFAULT_KEY},
+use netvsc_wire::oid::{
+    ChecksumSetting, Offload, OffloadParameters, OffloadRevision, Oid, Setting,
 };
 
 use crate::session::Session;
@@ -17,9 +13,6 @@ use crate::session::Session;
 /// Bytes of the largest segment that is cut, unless the host says less (`NETVSC_MAX_...`: what fits in
 /// a packet's pieces).
 const LARGEST_SEGMENT: u32 = 62_780;
-
-/// Entries of the table that spreads flows, where the host doesn't say.
-const TABLE_ENTRIES: usize = 128;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
@@ -81,49 +74,41 @@ impl Session {
                 agreed.limit(offers.large_send_v2.ip6_max_bytes);
             }
         }
+        let coalesces = self.version.has_rsc() && offers.rsc.ip4 && offers.rsc.ip6;
+        self.nic.coalesces.store(coalesces.into(), Relaxed);
+        if coalesces {
+            agreed.features = agreed.features | Features::LARGE_RECEIVE;
+            // Before the device is registered everything is on; later, what somebody has chosen.
+            let on = !self.nic.device.is_registered()
+                || self.nic.device.features().contains(Features::LARGE_RECEIVE);
+            let setting = if on { Setting::On } else { Setting::Off };
+            (wanted.rsc_ip4, wanted.rsc_ip6) = (setting, setting);
+        }
+        self.tell_offloads(&wanted)?;
+        Ok(agreed)
+    }
+
+    /// Has the host put segments together, or not. Process context.
+    ///
+    /// # Errors
+    ///
+    /// Those of a question.
+    pub(crate) fn tell_coalescing(&self, on: bool) -> Result {
+        let setting = if on { Setting::On } else { Setting::Off };
+        self.tell_offloads(&OffloadParameters {
+            rsc_ip4: setting,
+            rsc_ip6: setting,
+            ..OffloadParameters::default()
+        })
+    }
+
+    fn tell_offloads(&self, wanted: &OffloadParameters) -> Result {
         let mut record = [0; OffloadParameters::MAX_BYTES];
         let length = wanted
             .encode(self.version, &mut record)
             .map_err(|_| EINVAL)?;
         let record = record.get(..length).unwrap_or_default();
-        self.set(Oid::TCP_OFFLOAD_PARAMETERS, record)?;
-        Ok(agreed)
-    }
-
-    /// How many channels flows can be spread over, and over how many entries of a table.
-    pub(crate) fn ask_spread(&self) -> (u32, usize) {
-        let header = ScaleCapabilities::header().to_bytes();
-        let parse = |info: &[u8]| ScaleCapabilities::parse(info).map_err(|_| EINVAL);
-        match self.query(Oid::GEN_RECEIVE_SCALE_CAPABILITIES, &header, parse) {
-            Ok(can) => {
-                let entries = match usize::from(can.table_entries) {
-                    0 => TABLE_ENTRIES,
-                    some => some.min(netvsc_wire::oid::MAX_TABLE_ENTRIES),
-                };
-                (can.queues.max(1), entries)
-            }
-            Err(_) => (1, TABLE_ENTRIES),
-        }
-    }
-
-    /// Spreads flows over so many channels.
-    ///
-    /// # Errors
-    ///
-    /// Those of a question.
-    pub(crate) fn spread(&self, channels: u32, entries: usize) -> Result {
-        let mut table = KVec::with_capacity(entries, GFP_KERNEL)?;
-        for entry in 0..entries as u32 {
-            let channel = entry.checked_rem(channels).unwrap_or(0);
-            let _ = table.push_within_capacity(channel);
-        }
-        let mut record = KVec::from_elem(0, MAX_SCALE_PARAMETERS_BYTES, GFP_KERNEL)?;
-        let flags = ScaleFlags::NONE;
-        let length =
-            ScaleParameters::encode(flags, HashTypes::LINUX, &table, &DEFAULT_KEY, &mut record)
-                .map_err(|_| EINVAL)?;
-        let record = record.get(..length).unwrap_or_default();
-        self.set(Oid::GEN_RECEIVE_SCALE_PARAMETERS, record)
+        self.set(Oid::TCP_OFFLOAD_PARAMETERS, record)
     }
 }
 

@@ -10,7 +10,7 @@ use kernel::{
     },
 };
 use kernel_ext::{lock::TryCell, rcu::RcuSlot};
-use net::{Napi, Poll, Polled, SkBuff};
+use net::{Frames, Napi, Poll, Polled};
 use netvsc_wire::{
     nvsp::{HostMessage, Status},
     GuestMessage, Version,
@@ -22,10 +22,12 @@ use vmbus_wire::{
 };
 
 use crate::{
+    batch::{Batch, SendSections},
     nic::Nic,
-    receive::ReceiveBuffer,
+    receive::{ReceiveBuffer, Segment},
     slots::Slots,
-    transmit::{SendSections, PLACES},
+    stats::QueueStats,
+    transmit::PLACES,
 };
 
 /// Completions for the host that find no room in the ring, kept for later.
@@ -42,6 +44,7 @@ pub(crate) struct Queue {
     /// Number among the NIC's channels.
     pub(crate) number: u16,
     pub(crate) nic: Arc<Nic>,
+    pub(crate) stats: Arc<QueueStats>,
     pub(crate) version: Version,
     pub(crate) channel: RcuSlot<Channel>,
     /// Where the host puts frames; once it was told of it.
@@ -49,8 +52,12 @@ pub(crate) struct Queue {
     /// Where frames are copied to, if the host takes them from there.
     pub(crate) send: RcuSlot<SendSections>,
     /// Frames on their way.
-    pub(crate) frames: Tagged<SkBuff>,
+    pub(crate) frames: Tagged<Frames>,
+    /// Frames that the host will be told of with those that the stack has promised.
+    pub(crate) batch: TryCell<Option<Batch>>,
     pub(crate) places: Slots,
+    /// What the host is putting together; only the poll uses it.
+    pub(crate) segment: TryCell<Segment>,
     /// Packets of the host that are to be completed; only the poll uses it.
     owed: TryCell<KVVec<u64>>,
     /// Bytes that were counted as on their way and weren't sent; the next poll takes them off.
@@ -60,16 +67,20 @@ pub(crate) struct Queue {
 impl Queue {
     /// A queue without a channel.
     pub(crate) fn new(nic: Arc<Nic>, number: u16, version: Version) -> Result<Self> {
+        let stats = nic.queue_stats.get(usize::from(number)).ok_or(EINVAL)?;
         let owed = KVVec::with_capacity(OWED, GFP_KERNEL)?;
         Ok(Self {
             number,
+            stats: stats.clone(),
             nic,
             version,
             channel: RcuSlot::new(None),
             receive: RcuSlot::new(None),
             send: RcuSlot::new(None),
             frames: Tagged::new(PLACES)?,
+            batch: TryCell::new(None),
             places: Slots::new(PLACES)?,
+            segment: TryCell::new(Segment::new()?),
             owed: TryCell::new(owed),
             unsent: Atomic::new(0),
         })
@@ -157,7 +168,10 @@ impl Queue {
 
     /// Drops what was on its way: no answer will come. While nobody polls or sends.
     pub(crate) fn forget_frames(&self) {
-        self.frames.drain(None, |frame, _| drop(frame));
+        self.frames.drain(None, |frames, _| drop(frames));
+        if let Some(mut batch) = self.batch.try_take() {
+            drop(batch.take());
+        }
         if let Some(mut owed) = self.owed.try_take() {
             owed.clear();
         }
@@ -205,12 +219,12 @@ impl Poll for Queue {
             self.packet(napi, &channel, &packet, &mut turn);
         });
         self.pay(&channel);
-        channel.flush();
         if turn.bytes_sent != 0 {
             let (frames, bytes) = (turn.frames_sent, turn.bytes_sent);
             napi.dev().queue_completed(self.number, frames, bytes);
-            self.wake(napi.dev());
         }
+        self.unblock(napi.dev(), &channel);
+        channel.flush();
         channel.poll_out();
         if done < budget && napi.complete(done) && channel.poll_end() {
             napi.again();

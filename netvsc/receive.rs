@@ -5,11 +5,14 @@
 //! The host may write to the buffer at any time. The head of a message is copied once, and read from
 //! the copy; the frame is copied once, into memory of the stack.
 
-use kernel::sync::{rcu, Arc};
+use kernel::{
+    prelude::*,
+    sync::{atomic::Relaxed, rcu, Arc},
+};
 use kernel_ext::pages::SharedBuffer;
-use net::{Features, Polled, Received};
+use net::{Features, Part, Polled, Received};
 use netvsc_wire::{
-    ppi::{ReceiveInfo, Verdict},
+    ppi::{PacketId, ReceiveInfo, Verdict},
     rndis::{HostControl, MessageType, PacketHead},
 };
 use vmbus::Channel;
@@ -25,6 +28,53 @@ const CONTROL_BYTES: usize = 1024;
 
 /// The least bytes of a frame.
 const ETHERNET_HEADER: usize = netvsc_wire::ETHERNET_HEADER_BYTES as usize;
+
+/// Parts of a segment, at most (`NVSP_RSC_MAX`): the least part of a segment of 64 KiB that hosts make.
+const MOST_PARTS: usize = 562;
+
+/// Bytes of the longest segment, with the Ethernet header.
+const MOST_BYTES: usize = 65_535 + ETHERNET_HEADER;
+
+/// A segment that the host has put together, as far as its parts have come; all are in one packet.
+pub(crate) struct Segment {
+    /// Its parts in the receive buffer, in order; none: there is no segment.
+    parts: KVec<Part>,
+    bytes: usize,
+    received: Received,
+}
+
+impl Segment {
+    /// None yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            parts: KVec::with_capacity(MOST_PARTS, GFP_KERNEL)?,
+            bytes: 0,
+            received: Received::default(),
+        })
+    }
+
+    /// Adds a part; false when there is no room for it, or it comes before the first.
+    fn add(&mut self, part: Part, first: Option<Received>) -> bool {
+        match first {
+            Some(received) => {
+                let whole = self.parts.is_empty();
+                self.parts.clear();
+                (self.bytes, self.received) = (0, received);
+                if !whole {
+                    return false;
+                }
+            }
+            None if self.parts.is_empty() => return false,
+            None => {}
+        }
+        self.bytes += part.bytes;
+        self.bytes <= MOST_BYTES && self.parts.push_within_capacity(part).is_ok()
+    }
+}
 
 /// Where the host puts frames.
 pub(crate) struct ReceiveBuffer {
@@ -61,6 +111,12 @@ impl Queue {
                     channel,
                     format_args!("a frame outside of the receive buffer"),
                 ),
+            }
+        }
+        if let Some(mut segment) = self.segment.try_take() {
+            if !segment.parts.is_empty() {
+                segment.parts.clear();
+                self.bad(channel, format_args!("a segment without an end"));
             }
         }
     }
@@ -107,7 +163,6 @@ impl Queue {
         bytes: usize,
         head: &[u8],
     ) {
-        let stats = &self.nic.stats;
         let message = match PacketHead::parse(head, bytes) {
             Ok(message) => message,
             Err(error) => return self.bad(channel, format_args!("{error}")),
@@ -117,15 +172,13 @@ impl Queue {
             Err(error) => return self.bad(channel, format_args!("{error}")),
         };
         let data = message.data();
-        if data.len() < ETHERNET_HEADER || data.end > bytes {
-            return self.bad(channel, format_args!("a frame of {} bytes", data.len()));
-        }
-        if info
+        let whole = info
             .packet_id
-            .is_some_and(|id| id.sub_allocated && !(id.first && id.last))
-        {
-            // A part of a coalesced segment: nobody agreed on that.
-            return self.bad(channel, format_args!("a frame in several parts"));
+            .is_none_or(|id| !id.sub_allocated || id.first);
+        // The parts of a segment but for the first have no headers.
+        let least = if whole { ETHERNET_HEADER } else { 1 };
+        if data.len() < least || data.end > bytes {
+            return self.bad(channel, format_args!("a frame of {} bytes", data.len()));
         }
         let features = napi.dev().features();
         let good = features.contains(Features::RECEIVE_CHECKSUM)
@@ -139,14 +192,70 @@ impl Queue {
                 .filter(|_| features.contains(Features::RECEIVE_HASH)),
             vlan_tci: info.vlan.map(netvsc_wire::ppi::Vlan::to_tci),
             checksum_good: good,
+            coalesced: false,
         };
-        let group = self.is_group(receive, start + data.start);
-        let window = receive.buffer.window();
-        match napi.receive(&window, start + data.start, data.len(), &received) {
+        let part = Part {
+            offset: start + data.start,
+            bytes: data.len(),
+        };
+        match info.packet_id.filter(|id| id.sub_allocated) {
+            Some(id) if !(id.first && id.last) => {
+                self.part(napi, channel, receive, part, id, received);
+            }
+            _ => self.deliver(napi, receive, &[part], &received),
+        }
+    }
+
+    /// Takes a part of a segment.
+    fn part(
+        &self,
+        napi: &Polled<'_>,
+        channel: &Channel,
+        receive: &ReceiveBuffer,
+        part: Part,
+        id: PacketId,
+        received: Received,
+    ) {
+        if self.nic.coalesces.load(Relaxed) == 0 {
+            return self.bad(channel, format_args!("a segment that nobody agreed on"));
+        }
+        let Some(mut segment) = self.segment.try_take() else {
+            return;
+        };
+        let first = id.first.then_some(Received {
+            coalesced: true,
+            ..received
+        });
+        if !segment.add(part, first) {
+            segment.parts.clear();
+            return self.bad(channel, format_args!("a segment of parts that don't fit"));
+        }
+        if id.last {
+            self.deliver(napi, receive, &segment.parts, &segment.received);
+            self.stats.rx_coalesced.inc();
+            segment.parts.clear();
+        }
+    }
+
+    /// Hands a frame to the stack.
+    fn deliver(
+        &self,
+        napi: &Polled<'_>,
+        receive: &ReceiveBuffer,
+        parts: &[Part],
+        received: &Received,
+    ) {
+        let stats = &self.stats;
+        let Some(first) = parts.first() else {
+            return;
+        };
+        let group = self.is_group(receive, first.offset);
+        match napi.receive(&receive.buffer.window(), parts, received) {
             Ok(true) => {
                 stats.rx_packets.inc();
-                stats.rx_bytes.add(data.len() as u64);
-                if good {
+                let bytes = parts.iter().map(|part| part.bytes as u64).sum();
+                stats.rx_bytes.add(bytes);
+                if received.checksum_good {
                     stats.rx_checksum_good.inc();
                 }
                 if group {
@@ -154,7 +263,7 @@ impl Queue {
                 }
             }
             Ok(false) => stats.rx_no_memory.inc(),
-            Err(_) => stats.rx_bad.inc(),
+            Err(_) => self.nic.stats.rx_bad.inc(),
         }
     }
 

@@ -14,6 +14,7 @@ use kernel_ext::{
     cpuhp,
     pages::{PageList, SharedBuffer},
     rcu,
+    wait::Completion,
 };
 use net::Napi;
 use netvsc_wire::{
@@ -21,7 +22,7 @@ use netvsc_wire::{
         Capabilities, NdisConfig, Section, SharedBuffer as Buffer, SubchannelOperation,
         RECEIVE_BUFFER_ID, SEND_BUFFER_ID,
     },
-    oid::Oid,
+    oid::{word, Oid},
     rndis::{self, GuestControl, HostControl, Initialize},
     GuestMessage, HostMessage, Version, ETHERNET_HEADER_BYTES,
 };
@@ -33,23 +34,17 @@ use vmbus::{
 use vmbus_wire::packet::OutPacket;
 
 use crate::{
+    batch::SendSections,
     control::Control,
     module_parameters,
     nic::Nic,
     offload::Agreed,
     queue::{Listener, Queue},
     receive::ReceiveBuffer,
-    transmit::SendSections,
 };
 
-/// Bytes of the receive buffer (`NETVSC_RECEIVE_BUFFER_DEFAULT`).
-const RECEIVE_BYTES: usize = 16 << 20;
-
-/// Bytes of the send buffer (`NETVSC_SEND_BUFFER_DEFAULT`).
-const SEND_BYTES: usize = 1 << 20;
-
-/// Bytes of the longest packet of a host: one with 375 ranges is the longest seen.
-const PACKET_BYTES: usize = 4096;
+/// Bytes of the longest packet of a host: one with 562 ranges, in which a segment comes in parts.
+const PACKET_BYTES: usize = 8192;
 
 /// KiB of a ring, from and to.
 const RING_KIB: (u32, u32) = (64, 8192);
@@ -59,6 +54,62 @@ pub(crate) const MAX_CHANNELS: u16 = 64;
 
 /// Channels unless somebody asks for more (`VRSS_CHANNEL_DEFAULT`).
 const CHANNELS: u32 = 16;
+
+/// Most frames of a packet, whatever the host takes.
+const MOST_IN_PACKET: u32 = 64;
+
+/// Milliseconds for the host to offer the channels it has granted.
+const CHANNELS_WAIT_MS: u32 = 5000;
+
+/// What a session begins with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Bytes of the longest frame, without the Ethernet header.
+    pub(crate) mtu: u32,
+    /// Channels, at most as many as the device has queues.
+    pub(crate) channels: u32,
+    /// Bytes of the receive buffer.
+    pub(crate) receive_bytes: usize,
+    /// Bytes of the send buffer.
+    pub(crate) send_bytes: usize,
+}
+
+impl Settings {
+    /// Most bytes of the send buffer (`NETVSC_SEND_BUFFER_SIZE_MAX`).
+    pub(crate) const MOST_SEND_BYTES: usize = 15 << 20;
+
+    /// Those to begin with: 16 MiB and 1 MiB, as `NETVSC_RECEIVE_BUFFER_DEFAULT` and
+    /// `NETVSC_SEND_BUFFER_DEFAULT`.
+    pub(crate) const fn new(mtu: u32, channels: u32) -> Self {
+        Self {
+            mtu,
+            channels,
+            receive_bytes: 16 << 20,
+            send_bytes: 1 << 20,
+        }
+    }
+}
+
+/// How a buffer is divided.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Division {
+    /// Bytes of a section.
+    pub(crate) section_bytes: u32,
+    /// Sections; 0: the host doesn't use the buffer.
+    pub(crate) sections: u32,
+}
+
+impl Division {
+    /// Bytes of whole pages that have room for so many sections; `now` if that is what there is.
+    pub(crate) fn bytes_for(&self, sections: u32, now: usize) -> usize {
+        if sections == self.sections {
+            return now;
+        }
+        // A few at least, or nothing moves (`NETVSC_MIN_RX_SECTIONS`).
+        let bytes = sections.max(10).saturating_mul(self.section_bytes) as usize;
+        bytes.next_multiple_of(4096)
+    }
+}
 
 /// Memory that the host uses, too.
 struct Shared {
@@ -72,6 +123,8 @@ struct Links {
     subs: KVec<Open>,
     receive: Option<Shared>,
     send: Option<Shared>,
+    receive_division: Division,
+    send_division: Division,
 }
 
 /// A session.
@@ -79,14 +132,20 @@ struct Links {
 pub(crate) struct Session {
     pub(crate) nic: Arc<Nic>,
     pub(crate) version: Version,
+    pub(crate) settings: Settings,
     pub(crate) channel: Arc<Channel>,
     /// One for each channel that is wanted; that of the primary channel first.
     pub(crate) queues: KVec<Arc<Napi<Queue>>>,
+    /// Bytes of the longest frame without Ethernet header, as the host says; 0: it doesn't.
+    pub(crate) largest_frame: Atomic<u32>,
     /// Channels that flows are spread over.
     pub(crate) channels: Atomic<u32>,
-    /// Channels that were asked for, and entries of the table that spreads flows over them.
-    wanted: Atomic<u32>,
+    /// Channels that the host has granted, and entries of the table that spreads flows over them.
+    granted: Atomic<u32>,
     entries: Atomic<u32>,
+    /// All channels are in use that ever will.
+    #[pin]
+    settled: Completion,
     #[pin]
     links: Mutex<Links>,
 }
@@ -100,18 +159,18 @@ pub(crate) fn most_channels() -> u16 {
 }
 
 impl Session {
-    /// Begins a session with frames of up to `mtu` bytes. Process context; takes a bounded time.
+    /// Begins a session. Process context; takes a bounded time.
     ///
     /// # Errors
     ///
     /// Those of opening a channel, `ETIMEDOUT` when the host doesn't answer, `EPROTO` when there is no
-    /// agreement.
-    pub(crate) fn begin(nic: &Arc<Nic>, mtu: u32) -> Result<(Arc<Self>, Agreed)> {
+    /// agreement, `EMSGSIZE` when the host takes no frames of that size.
+    pub(crate) fn begin(nic: &Arc<Nic>, settings: &Settings) -> Result<(Arc<Self>, Agreed)> {
         for version in Version::OFFERED {
             let control = Arc::pin_init(Control::new(), GFP_KERNEL)?;
             drop(nic.control.replace(Some(control.clone())));
-            let session = Self::open(nic, version)?;
-            let agreed = session.talk(&control, mtu);
+            let session = Self::open(nic, version, settings)?;
+            let agreed = session.talk(&control);
             match agreed {
                 Ok(Some(agreed)) => return Ok((session, agreed)),
                 Ok(None) => session.end(),
@@ -126,8 +185,8 @@ impl Session {
     }
 
     /// Opens the primary channel, for polling.
-    fn open(nic: &Arc<Nic>, version: Version) -> Result<Arc<Self>> {
-        let most = nic.wanted.load(Relaxed).min(nic.device.queues().into()) as u16;
+    fn open(nic: &Arc<Nic>, version: Version, settings: &Settings) -> Result<Arc<Self>> {
+        let most = settings.channels.min(nic.device.queues().into()) as u16;
         let mut queues = KVec::with_capacity(most.into(), GFP_KERNEL)?;
         for number in 0..most {
             let queue = Queue::new(nic.clone(), number, version)?;
@@ -144,17 +203,22 @@ impl Session {
             pin_init!(Self {
                 nic: nic.clone(),
                 version,
+                settings: *settings,
                 channel,
                 queues,
+                largest_frame: Atomic::new(0),
                 channels: Atomic::new(1),
-                wanted: Atomic::new(1),
+                granted: Atomic::new(1),
                 entries: Atomic::new(0),
+                settled <- Completion::new(),
                 links <- kernel::new_mutex!(
                     Links {
                         primary: Some(open),
                         subs: KVec::new(),
                         receive: None,
                         send: None,
+                        receive_division: Division::default(),
+                        send_division: Division::default(),
                     },
                     "netvsc_links"
                 ),
@@ -164,7 +228,7 @@ impl Session {
     }
 
     /// Says what is said before the first frame; `None`: the host doesn't speak the version.
-    fn talk(self: &Arc<Self>, control: &Control, mtu: u32) -> Result<Option<Agreed>> {
+    fn talk(self: &Arc<Self>, control: &Control) -> Result<Option<Agreed>> {
         let version = self.version;
         let number = version.to_wire();
         let init = GuestMessage::Init {
@@ -181,8 +245,11 @@ impl Session {
             if version.has_subchannels() {
                 capabilities = capabilities.with(Capabilities::TEAMING);
             }
+            if version.has_rsc() {
+                capabilities = capabilities.with(Capabilities::RSC);
+            }
             self.tell(&GuestMessage::NdisConfig(NdisConfig {
-                frame_bytes: mtu.saturating_add(ETHERNET_HEADER_BYTES),
+                frame_bytes: self.settings.mtu.saturating_add(ETHERNET_HEADER_BYTES),
                 capabilities,
             }))?;
         }
@@ -198,19 +265,52 @@ impl Session {
             })
         };
         let with = |answer: &HostControl<'_>| match answer {
-            HostControl::InitializeComplete(complete) if complete.status.is_success() => Ok(()),
+            HostControl::InitializeComplete(complete) if complete.status.is_success() => {
+                Ok(*complete)
+            }
             _ => Err(protocol_error()),
         };
-        control.ask_rndis(&self.channel, version, initialize, with)?;
+        let complete = control.ask_rndis(&self.channel, version, initialize, with)?;
+        let alignment = complete.alignment().ok_or_else(protocol_error)?;
+        for send in self.queues.iter().filter_map(|queue| queue.send.get()) {
+            send.most
+                .store(complete.max_packets.clamp(1, MOST_IN_PACKET), Relaxed);
+            send.alignment.store(alignment, Relaxed);
+        }
+        self.check_frame_size()?;
         let agreed = self.agree_on_offloads()?;
         if version.has_subchannels() && self.queues.len() > 1 {
             self.ask_for_channels()?;
         }
+        if self.granted() == 1 {
+            self.settled.complete_all();
+        }
         Ok(Some(agreed))
     }
 
+    /// Makes sure that the host takes frames of the size that it was told: one that was told a size it
+    /// doesn't like silently keeps another.
+    fn check_frame_size(&self) -> Result {
+        let number = |info: &[u8]| word(info).map_err(|_| EINVAL);
+        // A host that doesn't say can't be checked.
+        let Ok(most) = self.query(Oid::GEN_MAXIMUM_FRAME_SIZE, &[], number) else {
+            return Ok(());
+        };
+        self.largest_frame.store(most, Relaxed);
+        let mtu = self.settings.mtu;
+        if most < mtu {
+            kernel_ext::log_err!(
+                "{}: the host takes frames of {most} bytes, not of {mtu}\n",
+                self.nic.name()
+            );
+            return Err(EMSGSIZE);
+        }
+        Ok(())
+    }
+
     fn share_receive_buffer(&self) -> Result {
-        let bytes = RECEIVE_BYTES.min(self.version.max_receive_buffer_bytes() as usize);
+        let most = self.version.max_receive_buffer_bytes() as usize;
+        let bytes = self.settings.receive_bytes.min(most);
         let shared = share(&self.channel, bytes)?;
         let (buffer, gpadl) = (shared.buffer.clone(), shared.gpadl.id());
         self.links.lock().receive = Some(shared);
@@ -222,11 +322,14 @@ impl Session {
         }
         match self.ask(&GuestMessage::ReceiveBuffer(Buffer { gpadl, id }))? {
             HostMessage::ReceiveBufferComplete { status, sections } if status.is_success() => {
-                let fits = |section: &Section| section.fits(receive.buffer.size() as u64);
-                if sections.only().is_some_and(fits) {
-                    return Ok(());
-                }
-                Err(protocol_error())
+                let size = receive.buffer.size() as u64;
+                let fits = |section: &&Section| section.fits(size);
+                let section = sections.only().filter(fits).ok_or_else(protocol_error)?;
+                self.links.lock().receive_division = Division {
+                    section_bytes: section.piece_bytes,
+                    sections: section.pieces,
+                };
+                Ok(())
             }
             _ => Err(protocol_error()),
         }
@@ -234,7 +337,7 @@ impl Session {
 
     /// A host that refuses takes all frames from where they are.
     fn share_send_buffer(&self) -> Result {
-        let shared = share(&self.channel, SEND_BYTES)?;
+        let shared = share(&self.channel, self.settings.send_bytes)?;
         let (buffer, gpadl) = (shared.buffer.clone(), shared.gpadl.id());
         self.links.lock().send = Some(shared);
         let id = SEND_BUFFER_ID;
@@ -247,6 +350,10 @@ impl Session {
             _ => return Err(protocol_error()),
         };
         let sections = u32::try_from(buffer.size())? / section_bytes;
+        self.links.lock().send_division = Division {
+            section_bytes,
+            sections,
+        };
         let count = sections / self.queues.len().max(1) as u32;
         for (queue, number) in self.queues.iter().zip(0u32..) {
             let buffer = buffer.clone();
@@ -255,6 +362,8 @@ impl Session {
                 section_bytes,
                 first: number.saturating_mul(count),
                 count,
+                most: Atomic::new(1),
+                alignment: Atomic::new(8),
             };
             drop(queue.send.replace(Some(Arc::new(sections, GFP_KERNEL)?)));
         }
@@ -285,7 +394,7 @@ impl Session {
             return Ok(());
         }
         self.entries.store(entries as u32, Relaxed);
-        self.wanted.store(granted + 1, Relaxed);
+        self.granted.store(granted + 1, Relaxed);
         let watcher = Arc::new(Watcher(self.clone()), GFP_KERNEL)?;
         self.nic.dev.payload().watch_subchannels(Some(watcher));
         Ok(())
@@ -294,9 +403,9 @@ impl Session {
     /// The host offers another channel.
     fn add_channel(self: &Arc<Self>, offered: Offered) {
         let number = usize::from(offered.offer().subchannel);
-        let wanted = self.wanted.load(Relaxed) as usize;
+        let granted = self.granted.load(Relaxed) as usize;
         let queue = match self.queues.get(number) {
-            Some(queue) if number < wanted && number != 0 && queue.channel.is_empty() => queue,
+            Some(queue) if number < granted && number != 0 && queue.channel.is_empty() => queue,
             _ => {
                 return kernel_ext::log_warn!(
                     "{}: a sub-channel {number} that nobody asked for\n",
@@ -324,24 +433,63 @@ impl Session {
             }
             links.subs.len() as u32 + 1
         };
-        if count == wanted as u32 {
+        if count == granted as u32 {
             // All are there: flows may come on them.
-            let entries = self.entries.load(Relaxed) as usize;
-            match self.spread(count, entries) {
-                Ok(()) => {
-                    self.channels.store(count, Relaxed);
-                    self.nic.look();
-                }
-                Err(error) => {
-                    kernel_ext::log_warn!("{}: flows aren't spread: {error:?}\n", self.nic.name());
-                }
+            self.spread_over(count);
+            self.settled.complete_all();
+            self.nic.look();
+        }
+    }
+
+    /// Has flows come on the first so many channels. Process context.
+    fn spread_over(&self, channels: u32) {
+        let entries = self.entries.load(Relaxed) as usize;
+        let mut spread = self.nic.spread.lock();
+        let mut changed = spread.clone();
+        changed.fit(entries, channels, self.nic.device.spread_is_chosen());
+        match self.tell_spread(&changed) {
+            Ok(()) => {
+                *spread = changed;
+                self.channels.store(channels, Relaxed);
+            }
+            Err(error) => {
+                kernel_ext::log_warn!("{}: flows aren't spread: {error:?}\n", self.nic.name());
             }
         }
     }
 
+    /// Waits for the channels that the host has granted, and does with those that came in time. How many
+    /// there are. Process context; takes a bounded time.
+    pub(crate) fn settle(&self) -> u32 {
+        if self.settled.wait_timeout_ms(CHANNELS_WAIT_MS).is_err() && !self.channel.is_rescinded() {
+            let open = self
+                .queues
+                .iter()
+                .take_while(|queue| !queue.channel.is_empty());
+            let open = open.count() as u32;
+            kernel_ext::log_warn!(
+                "{}: {open} of {} channels came in time\n",
+                self.nic.name(),
+                self.granted()
+            );
+            if open > 1 {
+                self.spread_over(open);
+            }
+            // Who asks again needn't wait for them again.
+            self.settled.complete_all();
+        }
+        self.channels.load(Relaxed)
+    }
+
     /// Channels that the host has granted; open or about to be.
     pub(crate) fn granted(&self) -> u32 {
-        self.wanted.load(Relaxed)
+        self.granted.load(Relaxed)
+    }
+
+    /// How the receive buffer and the send buffer are divided.
+    pub(crate) fn divisions(&self) -> (Division, Division) {
+        let links = self.links.lock();
+        (links.receive_division, links.send_division)
     }
 
     /// Asks with an NVSP message.
@@ -378,6 +526,7 @@ impl Session {
     /// context, while nobody sends; takes a bounded time. The second time it does nothing.
     pub(crate) fn end(&self) {
         self.nic.dev.payload().watch_subchannels(None);
+        self.settled.complete_all();
         if let Some(control) = self.nic.control.get() {
             if !self.channel.is_rescinded() {
                 let halt = GuestControl::Halt { request_id: 0 };

@@ -7,11 +7,10 @@
 //! prepended. Either way the frame is kept until the host has completed the packet, so that whoever
 //! sends is slowed down when the host is.
 
-use kernel::sync::{atomic::Relaxed, rcu, Arc};
-use kernel_ext::pages::SharedBuffer;
-use net::{Dev, Offload, Piece, Protocol, SkBuff, Transport};
+use kernel::sync::{atomic::Relaxed, rcu};
+use net::{Dev, Frames, Offload, Piece, Protocol, SkBuff, Transport};
 use netvsc_wire::{
-    nvsp::{ChannelType, HostMessage, OutMessage, RndisPacket, SectionUse},
+    nvsp::{ChannelType, HostMessage, OutMessage, RndisPacket},
     ppi::{LargeSend, SendChecksum, SendInfo, Vlan, MAX_HEAD_BYTES},
     GuestMessage,
 };
@@ -19,7 +18,10 @@ use vmbus::{Channel, Load, Reserved, SendError};
 use vmbus_wire::packet::{OutPacket, PageBuffer};
 use zerocopy::FromZeros;
 
-use crate::queue::{Queue, Turn};
+use crate::{
+    batch::Joined,
+    queue::{Queue, Turn},
+};
 
 /// Frames of a queue on their way at a time.
 pub(crate) const PLACES: usize = 512;
@@ -33,28 +35,20 @@ const PIECES: usize = 32;
 /// Bytes before a frame that heads need.
 pub(crate) const HEADROOM: u16 = MAX_HEAD_BYTES as u16;
 
-/// The part of the send buffer that a queue uses: its frame number `n` is copied to section
-/// `first + n`, if `n` is below `count`.
-pub(crate) struct SendSections {
-    pub(crate) buffer: Arc<SharedBuffer>,
-    pub(crate) section_bytes: u32,
-    pub(crate) first: u32,
+/// A packet that goes into the ring: frames, and what the host is told of them.
+pub(crate) struct Sending<'a> {
+    pub(crate) queue: &'a Queue,
+    pub(crate) reserved: Reserved,
+    pub(crate) frames: Frames,
     pub(crate) count: u32,
+    /// Bytes of the frames, for the queue's limits.
+    pub(crate) bytes: u32,
+    pub(crate) message: OutMessage,
+    /// Where the frame is; none: in a section.
+    pub(crate) pieces: &'a [PageBuffer],
 }
 
-/// A frame that goes into the ring.
-struct Frame<'a> {
-    queue: &'a Queue,
-    reserved: Reserved,
-    skb: SkBuff,
-    place: usize,
-    /// Bytes of the frame, for the queue's limits.
-    bytes: u32,
-    message: OutMessage,
-    pieces: &'a [PageBuffer],
-}
-
-impl Load for Frame<'_> {
+impl Load for Sending<'_> {
     #[inline]
     fn packet<R>(&self, with: impl FnOnce(&OutPacket<'_>) -> R) -> R {
         let payload = [self.message.as_bytes()];
@@ -69,10 +63,8 @@ impl Load for Frame<'_> {
     #[inline]
     fn loaded(self) {
         // A place that was taken is empty, so this doesn't fail; if it did, the frame would be dropped.
-        let _ = self
-            .queue
-            .frames
-            .enter(self.reserved, self.skb, self.bytes.into());
+        let note = u64::from(self.count) << 32 | u64::from(self.bytes);
+        let _ = self.queue.frames.enter(self.reserved, self.frames, note);
     }
 }
 
@@ -138,122 +130,173 @@ impl Queue {
     pub(crate) fn transmit(
         &self,
         dev: &Dev,
-        mut skb: SkBuff,
+        skb: SkBuff,
         more: bool,
     ) -> core::result::Result<(), SkBuff> {
-        let stats = &self.nic.stats;
         let guard = rcu::read_lock();
         let Some(channel) = self.channel.read(&guard) else {
-            stats.tx_gone.inc();
+            self.nic.stats.tx_gone.inc();
             return Ok(());
         };
+        let result = self.put(dev, &channel, skb);
+        if result.is_err() {
+            dev.stop_queue(self.number);
+            self.stats.tx_stopped.inc();
+        }
+        // Whatever became of this frame: those before it are to go now.
+        if !more || dev.queue_stopped(self.number) {
+            if let Some(mut batch) = self.batch.try_take() {
+                self.send_batch(dev, &channel, &mut batch);
+            }
+            channel.flush();
+            // What was completed before the queue was stopped doesn't wake it.
+            self.unblock(dev, &channel);
+        }
+        result
+    }
+
+    /// Puts a frame into the open batch or the ring, or drops it.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back when there is no room.
+    fn put(
+        &self,
+        dev: &Dev,
+        channel: &Channel,
+        mut skb: SkBuff,
+    ) -> core::result::Result<(), SkBuff> {
         let offload = skb.offload();
         let (info, known) = send_info(&skb, offload);
         if !known && skb.compute_checksum().is_err() {
-            stats.tx_no_memory.inc();
+            self.nic.stats.tx_no_memory.inc();
             return Ok(());
         }
+        let on_wire = wire_bytes(skb.len() as u32, offload);
+        let Some(mut batch) = self.batch.try_take() else {
+            // Never for long: the poll sends what is left of a batch.
+            return Err(skb);
+        };
+        let guard = rcu::read_lock();
+        if let Some(send) = self.send.read(&guard).filter(|_| info.large_send.is_none()) {
+            match self.join(dev, channel, &send, &mut batch, skb, &info) {
+                Joined::Yes => {
+                    self.count_frame(dev, on_wire);
+                    return Ok(());
+                }
+                Joined::Alone(back) => skb = back,
+                Joined::NoRoom(back) => return Err(back),
+            }
+        }
+        if !self.send_batch(dev, channel, &mut batch) {
+            return Err(skb);
+        }
+        self.put_pages(dev, channel, skb, &info, on_wire)
+    }
+
+    /// Puts a frame into the ring that the host takes from where it is, or drops it.
+    fn put_pages(
+        &self,
+        dev: &Dev,
+        channel: &Channel,
+        mut skb: SkBuff,
+        info: &SendInfo,
+        on_wire: u32,
+    ) -> core::result::Result<(), SkBuff> {
+        let stats = &self.nic.stats;
         let mut head = [0; MAX_HEAD_BYTES];
-        let bytes = skb.len() as u32;
-        let Ok(head_bytes) = info.encode(bytes, 0, &mut head) else {
+        let Ok(head_bytes) = info.encode(skb.len() as u32, 0, &mut head) else {
             stats.tx_too_many_pieces.inc();
             return Ok(());
         };
         let head = head.get(..head_bytes).unwrap_or_default();
         let Some(place) = self.places.take() else {
-            return self.no_room(dev, &channel, skb);
+            return Err(skb);
         };
         let Some(reserved) = self.frames.reserve(place, self.number) else {
             // Never: a place that is free is empty.
             self.places.give(place);
-            return self.no_room(dev, &channel, skb);
+            return Err(skb);
         };
-        let on_wire = wire_bytes(bytes, offload);
-        let cut = info.large_send.is_some();
-        let section = match self.send.read(&guard) {
-            Some(send) if !cut => copy(&send, place, head, &skb),
-            _ => None,
-        };
-        let mut prepended = 0;
-        let mut buffers = [PageBuffer::new_zeroed(); PIECES];
-        let mut count = 0;
-        if section.is_none() {
-            if skb.prepend(head).is_err() {
-                stats.tx_no_memory.inc();
-                self.places.give(place);
-                return Ok(());
-            }
-            prepended = head.len();
-            if cut {
-                // The transport header moved with the frame.
-                skb.prepare_cut();
-            }
-            match list(stats, &mut skb, &mut buffers) {
-                Some(pieces) => count = pieces,
-                None => {
-                    self.places.give(place);
-                    return Ok(());
-                }
-            }
-            stats.tx_pages.inc();
-        } else {
-            stats.tx_sections.inc();
+        if skb.prepend(head).is_err() {
+            stats.tx_no_memory.inc();
+            self.places.give(place);
+            return Ok(());
         }
+        if info.large_send.is_some() {
+            // The transport header moved with the frame.
+            skb.prepare_cut();
+        }
+        let mut buffers = [PageBuffer::new_zeroed(); PIECES];
+        let Some(count) = list(stats, &mut skb, &mut buffers) else {
+            self.places.give(place);
+            return Ok(());
+        };
         let message = GuestMessage::RndisPacket(RndisPacket {
             channel_type: ChannelType::Data,
-            section,
+            section: None,
         });
-        let frame = Frame {
+        let sending = Sending {
             queue: self,
             reserved,
-            skb,
-            place,
+            frames: Frames::from(skb),
+            count: 1,
             bytes: on_wire,
             message: message.encode(self.version),
             pieces: buffers.get(..count).unwrap_or_default(),
         };
         // Before it is on its way: its end may come at once.
         dev.queue_sent(self.number, on_wire);
-        match channel.send_load(frame, !more || dev.queue_stopped(self.number)) {
+        match channel.send_load(sending, false) {
             Ok(()) => {
-                stats.tx_packets.inc();
-                stats.tx_bytes.add(on_wire.into());
+                self.stats.tx_pages.inc();
+                self.count(on_wire);
                 Ok(())
             }
-            Err((error, frame)) => {
-                let Frame { mut skb, place, .. } = frame;
+            Err((error, back)) => {
                 self.places.give(place);
                 self.unsent.fetch_add(on_wire, Relaxed);
-                if error == SendError::Full {
-                    skb.unprepend(prepended);
-                    return self.no_room(dev, &channel, skb);
+                match (error, back.frames.into_single()) {
+                    (SendError::Full, Ok(mut skb)) => {
+                        skb.unprepend(head_bytes);
+                        Err(skb)
+                    }
+                    _ => {
+                        stats.tx_gone.inc();
+                        Ok(())
+                    }
                 }
-                stats.tx_gone.inc();
-                Ok(())
             }
         }
     }
 
-    /// Stops the queue; the frame comes again.
-    fn no_room(
-        &self,
-        dev: &Dev,
-        channel: &Channel,
-        skb: SkBuff,
-    ) -> core::result::Result<(), SkBuff> {
-        channel.flush();
-        dev.stop_queue(self.number);
-        self.nic.stats.tx_stopped.inc();
-        // What was completed before the queue was stopped doesn't wake it.
-        self.wake(dev);
-        Err(skb)
+    /// Counts a frame that will be sent.
+    fn count_frame(&self, dev: &Dev, bytes: u32) {
+        dev.queue_sent(self.number, bytes);
+        self.count(bytes);
     }
 
-    /// Wakes the queue if it is stopped and there is room again.
-    pub(crate) fn wake(&self, dev: &Dev) {
-        if dev.queue_stopped(self.number) && self.places.free() >= WAKE_PLACES {
+    fn count(&self, bytes: u32) {
+        self.stats.tx_packets.inc();
+        self.stats.tx_bytes.add(bytes.into());
+    }
+
+    /// Sends what is left of a batch and wakes the queue, if it is stopped and there is room again. Soft
+    /// interrupt context.
+    pub(crate) fn unblock(&self, dev: &Dev, channel: &Channel) {
+        if !dev.queue_stopped(self.number) {
+            return;
+        }
+        // Whoever has it looks here afterwards.
+        let Some(mut batch) = self.batch.try_take() else {
+            return;
+        };
+        let sent = self.send_batch(dev, channel, &mut batch);
+        drop(batch);
+        channel.flush();
+        if sent && self.places.free() >= WAKE_PLACES {
             dev.wake_queue(self.number);
-            self.nic.stats.tx_woken.inc();
+            self.stats.tx_woken.inc();
         }
     }
 
@@ -265,40 +308,22 @@ impl Queue {
             Err(error) => return self.broke(channel, format_args!("{error}")),
         };
         match self.frames.take(id, self.number) {
-            Ok((skb, bytes)) => {
+            Ok((frames, note)) => {
                 if let Ok(place) = vmbus_wire::tagged::place(id, PLACES) {
                     self.places.give(place);
                 }
-                turn.frames_sent += 1;
-                turn.bytes_sent = turn.bytes_sent.saturating_add(bytes as u32);
+                let (count, bytes) = ((note >> 32) as u32, note as u32);
+                turn.frames_sent += count;
+                turn.bytes_sent = turn.bytes_sent.saturating_add(bytes);
                 if status.is_success() {
-                    skb.sent(64);
+                    frames.sent(64);
                 } else {
-                    self.nic.stats.tx_failed.inc();
+                    self.nic.stats.tx_failed.add(count.into());
                 }
             }
             Err(error) => self.broke(channel, format_args!("{error}")),
         }
     }
-}
-
-/// Copies a frame into its section, if it has one and fits.
-fn copy(send: &SendSections, place: usize, head: &[u8], skb: &SkBuff) -> Option<SectionUse> {
-    let place = u32::try_from(place).ok()?;
-    let bytes = u32::try_from(head.len() + skb.len()).ok()?;
-    if place >= send.count || bytes > send.section_bytes {
-        return None;
-    }
-    let section = SectionUse {
-        index: send.first.checked_add(place)?,
-        bytes,
-    };
-    let size = send.buffer.size() as u64;
-    let at = section.within(send.section_bytes, size)?.start as usize;
-    let window = send.buffer.window();
-    window.write(at, head).ok()?;
-    skb.copy_to(&window, at + head.len()).ok()?;
-    Some(section)
 }
 
 /// Lists the pieces of a frame with its head; how many. `None`: it can't be sent.

@@ -15,6 +15,7 @@ pub mod notifier;
 pub mod pages;
 pub mod ratelimit;
 pub mod rcu;
+pub mod shared;
 pub mod slot;
 pub mod sysfs;
 pub mod wait;

@@ -12,7 +12,7 @@ use kernel::{
     },
     workqueue::Work,
 };
-use kernel_ext::{compat, cpuhp, rcu::RcuSlot};
+use kernel_ext::{compat, cpuhp, rcu::RcuSlot, shared::Shared};
 use scsi::{Host, Mapped};
 use storvsc_wire::{conversation::MOST_SUBCHANNELS, Agreement, ProtocolVersion};
 use vmbus::{stats::Counter, Channel, Open, Tagged};
@@ -20,8 +20,7 @@ use vmbus_wire::guid::class;
 
 use crate::{
     control::Control,
-    module::{self, Shared},
-    module_parameters,
+    module, module_parameters,
     port::Port,
     scan::Changes,
     stats::{Clock, Stats, Unit},
@@ -171,7 +170,7 @@ impl Controller {
         for _ in 0..cpus {
             routes.push(Atomic::new(0), GFP_KERNEL)?;
         }
-        let module = module::shared()?;
+        let module = module::SHARED.get()?;
         let commands = Tagged::new(places)?;
         Arc::pin_init(
             pin_init!(Self {

@@ -36,6 +36,7 @@
 #include <linux/sysfs.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
+#include <net/netdev_queues.h>
 #include <scsi/scsi.h>
 #include <scsi/scsi_cmnd.h>
 #include <scsi/scsi_dbg.h>
@@ -76,6 +77,8 @@ const u32 RUST_CONST_HELPER_WQ_FREEZABLE = WQ_FREEZABLE;
 const u32 RUST_CONST_HELPER_WQ_PERCPU = WQ_PERCPU;
 const u32 RUST_CONST_HELPER_WQ_BH = WQ_BH;
 const u32 RUST_CONST_HELPER_HZ_VALUE = HZ;
+const u8 RUST_CONST_HELPER_HASH_TOEPLITZ = ETH_RSS_HASH_TOP;
+const u8 RUST_CONST_HELPER_HASH_NO_CHANGE = ETH_RSS_HASH_NO_CHANGE;
 const int RUST_CONST_HELPER_WORK_CPU_UNBOUND = WORK_CPU_UNBOUND;
 const int RUST_CONST_HELPER_CPUHP_AP_ONLINE_DYN = CPUHP_AP_ONLINE_DYN;
 const int RUST_CONST_HELPER_NUMA_NO_NODE = NUMA_NO_NODE;

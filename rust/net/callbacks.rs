@@ -11,65 +11,62 @@ use core::{
 use kernel::{
     error::from_result,
     ffi,
-    prelude::*,
     sync::ArcBorrow, //
 };
 
 use super::{
     device::{
         Dev,
+        Features, //
+    },
+    driver::{
         Filter,
         NicDriver, //
     },
     skb::SkBuff,
 };
 
-/// A table of callbacks of which those that aren't named are null.
+/// A table of callbacks. Null are those that aren't named, and those whose condition doesn't hold.
 macro_rules! table {
-    ($type:ident { $($field:ident: $function:expr,)* }) => {
+    ($type:ident { $($field:ident: $function:expr $(, if $has:expr)?;)* }) => {
         hv_bindings::$type {
-            $($field: Some($function),)*
+            $($field: table!(@entry $function $(, $has)?),)*
             // SAFETY: Zero is null for a pointer, and off for a flag.
             ..unsafe { MaybeUninit::zeroed().assume_init() }
         }
     };
+    (@entry $function:expr) => { Some($function) };
+    (@entry $function:expr, $has:expr) => { if $has { Some($function) } else { None } };
 }
+
+mod ethtool;
+mod statistics;
+
+pub(super) use self::{
+    ethtool::operations as ethtool_operations,
+    statistics::operations as statistics_operations, //
+};
 
 struct Tables<T>(T);
 
 impl<T: NicDriver> Tables<T> {
     const DEVICE: hv_bindings::net_device_ops = table!(net_device_ops {
-        ndo_open: open::<T>,
-        ndo_stop: stop::<T>,
-        ndo_start_xmit: start_xmit::<T>,
-        ndo_get_stats64: get_stats64::<T>,
-        ndo_change_mtu: change_mtu::<T>,
-        ndo_set_mac_address: set_mac_address::<T>,
-        ndo_validate_addr: hv_bindings::eth_validate_addr,
-        ndo_set_rx_mode: set_rx_mode::<T>,
-        ndo_tx_timeout: tx_timeout::<T>,
-    });
-
-    const ETHTOOL: hv_bindings::ethtool_ops = table!(ethtool_ops {
-        get_drvinfo: get_drvinfo::<T>,
-        get_link: hv_bindings::ethtool_op_get_link,
-        get_link_ksettings: get_link_ksettings::<T>,
-        get_channels: get_channels::<T>,
-        set_channels: set_channels::<T>,
-        get_sset_count: get_sset_count::<T>,
-        get_strings: get_strings::<T>,
-        get_ethtool_stats: get_ethtool_stats::<T>,
+        ndo_open: open::<T>;
+        ndo_stop: stop::<T>;
+        ndo_start_xmit: start_xmit::<T>;
+        ndo_get_stats64: get_stats64::<T>;
+        ndo_change_mtu: change_mtu::<T>;
+        ndo_set_features: set_features::<T>, if T::HAS_CHANGE_FEATURES;
+        ndo_set_mac_address: set_mac_address::<T>;
+        ndo_validate_addr: hv_bindings::eth_validate_addr;
+        ndo_set_rx_mode: set_rx_mode::<T>;
+        ndo_tx_timeout: tx_timeout::<T>;
     });
 }
 
 /// The table of a driver.
 pub(super) fn operations<T: NicDriver>() -> &'static hv_bindings::net_device_ops {
     &Tables::<T>::DEVICE
-}
-
-/// Likewise for `ethtool`.
-pub(super) fn ethtool_operations<T: NicDriver>() -> &'static hv_bindings::ethtool_ops {
-    &Tables::<T>::ETHTOOL
 }
 
 /// The driver's data of a device.
@@ -154,6 +151,15 @@ extern "C" fn change_mtu<T: NicDriver>(
     })
 }
 
+extern "C" fn set_features<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    features: hv_bindings::netdev_features_t,
+) -> ffi::c_int {
+    // SAFETY: As for `open`.
+    let (driver, dev) = unsafe { driver::<T>(raw) };
+    from_result(|| T::change_features(driver, dev, Features::from_raw(features)).map(|()| 0))
+}
+
 extern "C" fn set_mac_address<T: NicDriver>(
     raw: *mut hv_bindings::net_device,
     address: *mut c_void,
@@ -190,107 +196,4 @@ extern "C" fn tx_timeout<T: NicDriver>(raw: *mut hv_bindings::net_device, queue:
     // SAFETY: As for `open`.
     let (driver, dev) = unsafe { driver::<T>(raw) };
     T::timed_out(driver, dev, queue as u16);
-}
-
-extern "C" fn get_drvinfo<T: NicDriver>(
-    _raw: *mut hv_bindings::net_device,
-    out: *mut hv_bindings::ethtool_drvinfo,
-) {
-    // SAFETY: The caller's, all zero.
-    let out = unsafe { &mut *out };
-    let name = T::NAME.to_bytes();
-    let last = out.driver.len() - 1;
-    for (to, from) in out.driver[..last].iter_mut().zip(name) {
-        *to = *from;
-    }
-}
-
-extern "C" fn get_link_ksettings<T: NicDriver>(
-    raw: *mut hv_bindings::net_device,
-    out: *mut hv_bindings::ethtool_link_ksettings,
-) -> ffi::c_int {
-    // SAFETY: As for `open`; `out` is valid.
-    let (driver, out) = unsafe { (driver::<T>(raw).0, &mut *out) };
-    let link = driver.link();
-    out.base.speed = link.megabits.unwrap_or(u32::MAX);
-    out.base.duplex = if link.megabits.is_some() {
-        hv_bindings::DUPLEX_FULL as u8
-    } else {
-        hv_bindings::DUPLEX_UNKNOWN as u8
-    };
-    out.base.port = hv_bindings::PORT_OTHER as u8;
-    0
-}
-
-extern "C" fn get_channels<T: NicDriver>(
-    raw: *mut hv_bindings::net_device,
-    out: *mut hv_bindings::ethtool_channels,
-) {
-    // SAFETY: As for `get_link_ksettings`.
-    let (driver, out) = unsafe { (driver::<T>(raw).0, &mut *out) };
-    let channels = driver.channels();
-    out.max_combined = channels.most;
-    out.combined_count = channels.used;
-}
-
-extern "C" fn set_channels<T: NicDriver>(
-    raw: *mut hv_bindings::net_device,
-    wanted: *mut hv_bindings::ethtool_channels,
-) -> ffi::c_int {
-    // SAFETY: As for `get_link_ksettings`.
-    let (driver, dev, wanted) = unsafe {
-        let (driver, dev) = driver::<T>(raw);
-        (driver, dev, &*wanted)
-    };
-    from_result(|| {
-        // Every channel has a queue each way.
-        if wanted.combined_count == 0 || wanted.rx_count != 0 || wanted.tx_count != 0 {
-            return Err(EINVAL);
-        }
-        T::change_channels(driver, dev, wanted.combined_count).map(|()| 0)
-    })
-}
-
-extern "C" fn get_sset_count<T: NicDriver>(
-    raw: *mut hv_bindings::net_device,
-    set: ffi::c_int,
-) -> ffi::c_int {
-    if set != hv_bindings::ethtool_stringset_ETH_SS_STATS as i32 {
-        return EOPNOTSUPP.to_errno();
-    }
-    // SAFETY: As for `open`.
-    unsafe { driver::<T>(raw).0 }.counter_names().len() as i32
-}
-
-extern "C" fn get_strings<T: NicDriver>(
-    raw: *mut hv_bindings::net_device,
-    set: ffi::c_uint,
-    out: *mut u8,
-) {
-    const LENGTH: usize = hv_bindings::ETH_GSTRING_LEN as usize;
-    if set != hv_bindings::ethtool_stringset_ETH_SS_STATS {
-        return;
-    }
-    // SAFETY: As for `open`.
-    let names = unsafe { driver::<T>(raw).0 }.counter_names();
-    for (index, name) in names.iter().enumerate() {
-        let bytes = name.as_bytes();
-        let length = bytes.len().min(LENGTH - 1);
-        // SAFETY: There is room for as many names as `get_sset_count` said, all zero.
-        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), out.add(index * LENGTH), length) };
-    }
-}
-
-extern "C" fn get_ethtool_stats<T: NicDriver>(
-    raw: *mut hv_bindings::net_device,
-    _head: *mut hv_bindings::ethtool_stats,
-    out: *mut u64,
-) {
-    // SAFETY: As for `open`; there is room for as many as `get_sset_count` said.
-    let (driver, out) = unsafe {
-        let driver = driver::<T>(raw).0;
-        let count = driver.counter_names().len();
-        (driver, core::slice::from_raw_parts_mut(out, count))
-    };
-    driver.counters(out);
 }

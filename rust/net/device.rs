@@ -19,20 +19,13 @@ use kernel::{
     error::to_result,
     prelude::*,
     str::CStrExt,
-    sync::{
-        Arc,
-        ArcBorrow, //
-    },
+    sync::Arc,
     types::Opaque,
 };
 
 use super::{
     callbacks,
-    ethtool::{
-        Channels,
-        Link, //
-    },
-    skb::SkBuff,
+    driver::NicDriver, //
 };
 
 /// What a device can take off the stack's hands (`NETIF_F_*`).
@@ -71,10 +64,18 @@ features! {
     RECEIVE_CHECKSUM = NETIF_F_RXCSUM_BIT;
     /// Hashes of received frames.
     RECEIVE_HASH = NETIF_F_RXHASH_BIT;
+    /// Segments of TCP put together, which keeps no frame as it was.
+    LARGE_RECEIVE = NETIF_F_LRO_BIT;
     /// VLAN tags of frames to send.
     VLAN_INSERT = NETIF_F_HW_VLAN_CTAG_TX_BIT;
     /// VLAN tags of received frames.
     VLAN_STRIP = NETIF_F_HW_VLAN_CTAG_RX_BIT;
+}
+
+impl Features {
+    pub(super) const fn from_raw(bits: u64) -> Self {
+        Self(bits)
+    }
 }
 
 impl BitOr for Features {
@@ -83,106 +84,6 @@ impl BitOr for Features {
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
-}
-
-/// Which frames the stack wants besides those to the device's address and to all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// All of them.
-    pub promiscuous: bool,
-    /// All to groups.
-    pub all_multicast: bool,
-    /// Those to some groups.
-    pub multicast: bool,
-}
-
-/// Counters of a device.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Statistics {
-    /// Frames received.
-    pub rx_packets: u64,
-    /// Their bytes.
-    pub rx_bytes: u64,
-    /// Frames received and lost here.
-    pub rx_dropped: u64,
-    /// Frames that made no sense.
-    pub rx_errors: u64,
-    /// Frames to groups.
-    pub multicast: u64,
-    /// Frames sent.
-    pub tx_packets: u64,
-    /// Their bytes.
-    pub tx_bytes: u64,
-    /// Frames to send that were lost here.
-    pub tx_dropped: u64,
-}
-
-/// A driver of Ethernet devices; the implementing type is what it keeps for one.
-pub trait NicDriver: Sized + Send + Sync + 'static {
-    /// The driver's name, for `ethtool -i`.
-    const NAME: &'static CStr;
-
-    /// Begins to work. Process context, under RTNL.
-    ///
-    /// # Errors
-    ///
-    /// The device stays down.
-    fn open(this: ArcBorrow<'_, Self>, dev: &Dev) -> Result;
-
-    /// Ends working; no frame is given after it. Process context, under RTNL; takes a bounded time.
-    fn stop(this: ArcBorrow<'_, Self>, dev: &Dev);
-
-    /// Sends a frame, or drops it. Soft interrupt context; one caller at a time for each queue. With
-    /// `more`, other frames of the queue follow at once, unless it is stopped.
-    ///
-    /// # Errors
-    ///
-    /// Gives the frame back, for the stack to try again; the queue is stopped then, and to be woken.
-    fn transmit(&self, dev: &Dev, frame: SkBuff, more: bool) -> core::result::Result<(), SkBuff>;
-
-    /// Counters. Any context.
-    fn statistics(&self) -> Statistics;
-
-    /// Frames may be `mtu` bytes long from now on, without the Ethernet header. Process context, under
-    /// RTNL.
-    ///
-    /// # Errors
-    ///
-    /// It stays as it was.
-    fn change_mtu(this: ArcBorrow<'_, Self>, dev: &Dev, mtu: u32) -> Result;
-
-    /// The device has another address. Process context, under RTNL.
-    ///
-    /// # Errors
-    ///
-    /// It stays as it was.
-    fn change_address(this: ArcBorrow<'_, Self>, address: [u8; 6]) -> Result;
-
-    /// The stack wants other frames. Doesn't sleep.
-    fn change_filter(this: ArcBorrow<'_, Self>, filter: Filter);
-
-    /// A queue was stopped for too long. Process or soft interrupt context.
-    fn timed_out(this: ArcBorrow<'_, Self>, dev: &Dev, queue: u16);
-
-    /// State of the link, for `ethtool`.
-    fn link(&self) -> Link;
-
-    /// Channels, for `ethtool -l`.
-    fn channels(&self) -> Channels;
-
-    /// So many channels shall be in use, for `ethtool -L`: 1 to as many as there could be. Process context,
-    /// under RTNL.
-    ///
-    /// # Errors
-    ///
-    /// It stays as it was.
-    fn change_channels(this: ArcBorrow<'_, Self>, dev: &Dev, count: u32) -> Result;
-
-    /// Names of the driver's own counters, for `ethtool -S`; always the same number.
-    fn counter_names(&self) -> &'static [&'static str];
-
-    /// Their values, in the same order; `out` has as many places.
-    fn counters(&self, out: &mut [u64]);
 }
 
 /// A device as callbacks see it.
@@ -230,6 +131,37 @@ impl Dev {
     pub fn features(&self) -> Features {
         // SAFETY: By the type invariant; as for the MTU.
         Features(unsafe { hv_bindings::netdev_features(self.raw()) })
+    }
+
+    /// Whether somebody has set the table that spreads flows: it isn't the default one.
+    pub fn spread_is_chosen(&self) -> bool {
+        // SAFETY: By the type invariant; changed under RTNL, read whole.
+        unsafe { hv_bindings::netif_is_rxfh_configured(self.raw()) }
+    }
+
+    /// Whether the stack has it: between [`Registration::new`] and the end of that.
+    pub fn is_registered(&self) -> bool {
+        // SAFETY: By the type invariant; a moment's state.
+        unsafe { hv_bindings::netdev_is_registered(self.raw()) }
+    }
+
+    /// Receive queues in use.
+    pub fn receive_queues(&self) -> u32 {
+        // SAFETY: By the type invariant; changed under RTNL, read whole.
+        unsafe { core::ptr::read_volatile(&raw const (*self.raw()).real_num_rx_queues) }
+    }
+
+    /// So many queues are in use each way, of those there are. Process context, under RTNL.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` and the like; some stay in use.
+    pub fn use_queues(&self, count: u16) -> Result {
+        // SAFETY: By the type invariant; more than there are is refused.
+        to_result(unsafe {
+            let count = u32::from(count.max(1));
+            hv_bindings::netif_set_real_num_queues(self.raw(), count, count)
+        })
     }
 
     /// The link came up or went down. Process context.
@@ -298,6 +230,16 @@ impl Dev {
     }
 }
 
+/// Calls `with` under RTNL. Process context, not under RTNL.
+pub fn with_rtnl<R>(with: impl FnOnce() -> R) -> R {
+    // SAFETY: No requirements; the lock is given back by the thread that took it.
+    unsafe { hv_bindings::rtnl_lock() };
+    let result = with();
+    // SAFETY: As above.
+    unsafe { hv_bindings::rtnl_unlock() };
+    result
+}
+
 /// A device's memory, registered or not.
 ///
 /// # Invariants
@@ -349,22 +291,6 @@ impl Device {
     /// Most queues.
     pub fn queues(&self) -> u16 {
         self.queues
-    }
-
-    /// How many queues are in use, at most [`Device::queues`]. Process context, not under RTNL.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM` and the like; some stay in use.
-    pub fn use_queues(&self, count: u16) -> Result {
-        let count = u32::from(count.clamp(1, self.queues));
-        // SAFETY: By the type invariant; the lock is held.
-        to_result(unsafe {
-            hv_bindings::rtnl_lock();
-            let error = hv_bindings::netif_set_real_num_queues(self.raw(), count, count);
-            hv_bindings::rtnl_unlock();
-            error
-        })
     }
 }
 
@@ -430,13 +356,15 @@ impl<T: NicDriver> Registration<T> {
             *hv_bindings::netdev_priv(raw) = Arc::as_ptr(&data).cast_mut().cast();
             (*raw).netdev_ops = callbacks::operations::<T>();
             (*raw).ethtool_ops = callbacks::ethtool_operations::<T>();
+            (*raw).stat_ops = callbacks::statistics_operations::<T>();
             hv_bindings::netdev_set_address(raw, presence.address.as_ptr());
             (*raw).mtu = presence.mtu;
             (*raw).min_mtu = presence.min_mtu;
             (*raw).max_mtu = presence.max_mtu;
             (*raw).hw_features = presence.features.0;
             hv_bindings::netdev_set_features(raw, presence.features.0 | presence.fixed.0);
-            (*raw).vlan_features = presence.features.0;
+            // Put together under a VLAN, segments would be those of several.
+            (*raw).vlan_features = presence.features.0 & !Features::LARGE_RECEIVE.0;
             (*raw).needed_headroom = presence.headroom;
             (*raw).watchdog_timeo = 15 * hv_bindings::HZ_VALUE as i32;
             hv_bindings::netif_set_tso_max_size(raw, presence.largest_segment);

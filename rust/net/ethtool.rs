@@ -17,3 +17,25 @@ pub struct Channels {
     /// In use.
     pub used: u32,
 }
+
+/// Rings of a device: places for frames each way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rings {
+    /// Most places for received frames.
+    pub most_receive: u32,
+    /// Places there are.
+    pub receive: u32,
+    /// Most places for frames to send.
+    pub most_send: u32,
+    /// Places there are.
+    pub send: u32,
+}
+
+/// Sizes of what spreads received flows over queues (receive-side scaling).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpreadSize {
+    /// Entries of the table.
+    pub entries: u32,
+    /// Bytes of the hash key.
+    pub key: u32,
+}

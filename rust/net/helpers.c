@@ -68,6 +68,16 @@ void hv_helper_netdev_reset_queue(struct net_device *dev, u16 queue)
 	netdev_tx_reset_queue(netdev_get_tx_queue(dev, queue));
 }
 
+bool hv_helper_netif_is_rxfh_configured(const struct net_device *dev)
+{
+	return netif_is_rxfh_configured(dev);
+}
+
+bool hv_helper_netdev_is_registered(const struct net_device *dev)
+{
+	return READ_ONCE(dev->reg_state) == NETREG_REGISTERED;
+}
+
 /* Polling. */
 
 void hv_helper_netif_napi_add(struct net_device *dev, struct napi_struct *napi,
@@ -113,6 +123,16 @@ unsigned int hv_helper_skb_len(const struct sk_buff *skb)
 u16 hv_helper_skb_queue(const struct sk_buff *skb)
 {
 	return skb_get_queue_mapping(skb);
+}
+
+struct sk_buff *hv_helper_skb_next(const struct sk_buff *skb)
+{
+	return skb->next;
+}
+
+void hv_helper_skb_link(struct sk_buff *skb, struct sk_buff *next)
+{
+	skb->next = next;
 }
 
 bool hv_helper_skb_xmit_more(void)
@@ -256,9 +276,8 @@ int hv_helper_skb_copy_to(const struct sk_buff *skb, void *to, unsigned int byte
 /* Bytes of a longer one that are: enough for all headers. */
 #define HV_SKB_HEAD 256
 
-/* A frame of @bytes bytes whose content is @from; only single pages are allocated. */
-struct sk_buff *hv_helper_skb_receive(struct napi_struct *napi, const void *from,
-				      unsigned int bytes)
+/* Room for a frame of @bytes bytes, to be filled; only single pages are allocated. */
+struct sk_buff *hv_helper_skb_receive(struct napi_struct *napi, unsigned int bytes)
 {
 	struct sk_buff *skb;
 	int error;
@@ -268,7 +287,7 @@ struct sk_buff *hv_helper_skb_receive(struct napi_struct *napi, const void *from
 	if (bytes <= HV_SKB_LINEAR) {
 		skb = napi_alloc_skb(napi, bytes);
 		if (skb)
-			memcpy(skb_put(skb, bytes), from, bytes);
+			skb_put(skb, bytes);
 		return skb;
 	}
 	skb = alloc_skb_with_frags(HV_SKB_HEAD, bytes - HV_SKB_HEAD, 0, &error,
@@ -278,11 +297,17 @@ struct sk_buff *hv_helper_skb_receive(struct napi_struct *napi, const void *from
 	skb_put(skb, HV_SKB_HEAD);
 	skb->len += bytes - HV_SKB_HEAD;
 	skb->data_len = bytes - HV_SKB_HEAD;
-	if (skb_store_bits(skb, 0, from, bytes)) {
-		kfree_skb(skb);
-		return NULL;
-	}
 	return skb;
+}
+
+/* A part of the frame, which has room for it at @at. */
+void hv_helper_skb_fill(struct sk_buff *skb, unsigned int at, const void *from,
+			unsigned int bytes)
+{
+	if (at + bytes <= skb_headlen(skb))
+		memcpy(skb->data + at, from, bytes);
+	else
+		skb_store_bits(skb, at, from, bytes);
 }
 
 struct hv_skb_received {
@@ -292,6 +317,7 @@ struct hv_skb_received {
 	bool has_hash;
 	bool has_vlan;
 	bool checksum_good;
+	bool coalesced;
 };
 
 /* Hands a frame to the stack. */
@@ -305,6 +331,15 @@ void hv_helper_skb_deliver(struct napi_struct *napi, struct sk_buff *skb,
 		skb_set_hash(skb, info->hash, PKT_HASH_TYPE_L4);
 	if (info->has_vlan)
 		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), info->vlan_tci);
+	if (info->coalesced) {
+		/* The host doesn't say how long the segments were. As long as they may be, but for
+		 * the headers of IPv6 and TCP with time stamps. No type: it isn't to be sent on so.
+		 */
+		unsigned int segment = max_t(int, READ_ONCE(napi->dev->mtu) - 72, 1);
+
+		skb_shinfo(skb)->gso_size = min_t(unsigned int, segment, U16_MAX);
+		skb_shinfo(skb)->gso_segs = DIV_ROUND_UP(skb->len, segment);
+	}
 	napi_gro_receive(napi, skb);
 }
 

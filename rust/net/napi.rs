@@ -23,9 +23,12 @@ use kernel_ext::pages::{
     Window, //
 };
 
-use super::device::{
-    Dev,
-    Device, //
+use super::{
+    device::{
+        Dev,
+        Device, //
+    },
+    skb::SkBuff, //
 };
 
 /// What a queue does when it is polled.
@@ -159,6 +162,17 @@ pub struct Received {
     pub vlan_tci: Option<u16>,
     /// The device has verified the transport checksum.
     pub checksum_good: bool,
+    /// The frame is several segments that the device has put together.
+    pub coalesced: bool,
+}
+
+/// A part of a frame in a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part {
+    /// Bytes from the start of the window.
+    pub offset: usize,
+    /// Its bytes.
+    pub bytes: usize,
 }
 
 /// A queue while it is polled.
@@ -197,8 +211,8 @@ impl Polled<'_> {
         }
     }
 
-    /// Copies a frame of `bytes` bytes from a window and hands it to the stack; false when there is
-    /// no memory for it, or it is shorter than an Ethernet header.
+    /// Copies a frame from its parts in a window and hands it to the stack; false when there is no memory
+    /// for it, or it is shorter than an Ethernet header.
     ///
     /// # Errors
     ///
@@ -207,17 +221,29 @@ impl Polled<'_> {
     pub fn receive(
         &self,
         window: &Window<'_>,
-        offset: usize,
-        bytes: usize,
+        parts: &[Part],
         info: &Received,
     ) -> core::result::Result<bool, OutOfBounds> {
-        let mut skb = core::ptr::null_mut();
-        window.raw(offset, bytes, |from| {
-            // SAFETY: `from` is valid for so many bytes; by the type invariant this is a poll.
-            skb = unsafe { hv_bindings::skb_receive(self.napi, from.cast(), bytes as u32) };
+        let bytes = parts.iter().map(|part| part.bytes).sum::<usize>();
+        // More than a segment may have.
+        let bytes = u32::try_from(bytes).map_err(|_| OutOfBounds {
+            offset: 0,
+            len: bytes,
         })?;
-        if skb.is_null() {
+        // SAFETY: By the type invariant this is a poll.
+        let skb = unsafe { hv_bindings::skb_receive(self.napi, bytes) };
+        let Some(skb) = core::ptr::NonNull::new(skb) else {
             return Ok(false);
+        };
+        // SAFETY: Just made, and nobody else's.
+        let skb = unsafe { SkBuff::from_stack(skb) };
+        let mut at = 0;
+        for part in parts {
+            window.raw(part.offset, part.bytes, |from| {
+                // SAFETY: `from` is valid for so many bytes, and the buffer has room for all parts.
+                unsafe { hv_bindings::skb_fill(skb.raw(), at, from.cast(), part.bytes as u32) };
+            })?;
+            at += part.bytes as u32;
         }
         let info = hv_bindings::hv_skb_received {
             hash: info.hash.unwrap_or(0),
@@ -226,9 +252,10 @@ impl Polled<'_> {
             has_hash: info.hash.is_some(),
             has_vlan: info.vlan_tci.is_some(),
             checksum_good: info.checksum_good,
+            coalesced: info.coalesced,
         };
-        // SAFETY: The buffer was just made, with an Ethernet header, and is given away.
-        unsafe { hv_bindings::skb_deliver(self.napi, skb, &info) };
+        // SAFETY: The buffer was filled, with an Ethernet header, and is given away.
+        unsafe { hv_bindings::skb_deliver(self.napi, skb.into_stack().as_ptr(), &info) };
         Ok(true)
     }
 }

@@ -20,32 +20,41 @@
 
 mod callbacks;
 mod device;
+mod driver;
 mod ethtool;
 mod napi;
 mod skb;
 
 pub use self::{
     device::{
+        with_rtnl,
         Dev,
         Device,
         Features,
+        Presence,
+        Registration, //
+    },
+    driver::{
         Filter,
         NicDriver,
-        Presence,
-        Registration,
+        QueueStatistics,
         Statistics, //
     },
     ethtool::{
         Channels,
-        Link, //
+        Link,
+        Rings,
+        SpreadSize, //
     },
     napi::{
         Napi,
+        Part,
         Poll,
         Polled,
         Received, //
     },
     skb::{
+        Frames,
         Offload,
         Piece,
         Protocol,

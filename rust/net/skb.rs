@@ -84,20 +84,6 @@ unsafe impl Send for SkBuff {}
 // SAFETY: Shared references only read what doesn't change.
 unsafe impl Sync for SkBuff {}
 
-// SAFETY: The pointer is all there is to the value.
-unsafe impl Pointer for SkBuff {
-    #[inline]
-    fn into_raw(self) -> NonNull<c_void> {
-        ManuallyDrop::new(self).0.cast()
-    }
-
-    #[inline]
-    unsafe fn from_raw(raw: NonNull<c_void>) -> Self {
-        // INVARIANT: The caller has it from `into_raw`, once.
-        Self(raw.cast())
-    }
-}
-
 impl SkBuff {
     /// # Safety
     ///
@@ -114,7 +100,7 @@ impl SkBuff {
         ManuallyDrop::new(self).0
     }
 
-    fn raw(&self) -> *mut hv_bindings::sk_buff {
+    pub(crate) fn raw(&self) -> *mut hv_bindings::sk_buff {
         self.0.as_ptr()
     }
 
@@ -266,5 +252,95 @@ impl Drop for SkBuff {
     fn drop(&mut self) {
         // SAFETY: By the type invariant.
         unsafe { hv_bindings::skb_free(self.raw()) };
+    }
+}
+
+/// Frames that travel together, at least one. Dropping them counts as losing them.
+///
+/// # Invariants
+///
+/// The first of a list of valid buffers, linked by their `next` up to a null, that this value owns.
+pub struct Frames(NonNull<hv_bindings::sk_buff>);
+
+// SAFETY: As for `SkBuff`.
+unsafe impl Send for Frames {}
+// SAFETY: As for `SkBuff`.
+unsafe impl Sync for Frames {}
+
+// SAFETY: The pointer is all there is to the value.
+unsafe impl Pointer for Frames {
+    #[inline]
+    fn into_raw(self) -> NonNull<c_void> {
+        ManuallyDrop::new(self).0.cast()
+    }
+
+    #[inline]
+    unsafe fn from_raw(raw: NonNull<c_void>) -> Self {
+        // INVARIANT: The caller has it from `into_raw`, once.
+        Self(raw.cast())
+    }
+}
+
+impl From<SkBuff> for Frames {
+    #[inline]
+    fn from(frame: SkBuff) -> Self {
+        let first = frame.into_stack();
+        // SAFETY: The buffer was the caller's, and is in no list.
+        unsafe { hv_bindings::skb_link(first.as_ptr(), core::ptr::null_mut()) };
+        // INVARIANT: A list of one.
+        Self(first)
+    }
+}
+
+impl Frames {
+    /// Adds a frame.
+    #[inline]
+    pub fn push(&mut self, frame: SkBuff) {
+        let first = frame.into_stack();
+        // SAFETY: The buffer was the caller's, and is in no list; the others are this value's.
+        unsafe { hv_bindings::skb_link(first.as_ptr(), self.0.as_ptr()) };
+        // INVARIANT: A list with one more.
+        self.0 = first;
+    }
+
+    /// The frame, if it is one only.
+    ///
+    /// # Errors
+    ///
+    /// Gives them back when there are several.
+    pub fn into_single(self) -> core::result::Result<SkBuff, Self> {
+        // SAFETY: By the type invariant.
+        if !unsafe { hv_bindings::skb_next(self.0.as_ptr()) }.is_null() {
+            return Err(self);
+        }
+        // SAFETY: By the type invariant this value owned it, and gives it away.
+        Ok(unsafe { SkBuff::from_stack(ManuallyDrop::new(self).0) })
+    }
+
+    /// The device has sent them. `budget` is that of the poll, 0 elsewhere.
+    #[inline]
+    pub fn sent(self, budget: usize) {
+        ManuallyDrop::new(self).each(|frame| frame.sent(budget));
+    }
+
+    /// Takes each out. To be called once, after which they aren't this value's.
+    fn each(&self, mut take: impl FnMut(SkBuff)) {
+        let mut next = Some(self.0);
+        while let Some(frame) = next {
+            // SAFETY: By the type invariant it is valid, and this value owns it; it is in no list once
+            // its link is cleared.
+            let frame = unsafe {
+                next = NonNull::new(hv_bindings::skb_next(frame.as_ptr()));
+                hv_bindings::skb_link(frame.as_ptr(), core::ptr::null_mut());
+                SkBuff::from_stack(frame)
+            };
+            take(frame);
+        }
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        self.each(drop);
     }
 }

@@ -41,11 +41,14 @@ if [ "$STACK" = rust ]; then
 	wait_for 20 rmmod "$STORVSC" 2>/dev/null || fail "$STORVSC can't be unloaded again"
 	load_disks
 	need_disk 0
+	# shellcheck disable=SC2046 # a word a CPU
+	channels_in_use() { printf '%s\n' $(counter routes) | sort -u | wc -l; }
+	all_in_use() { [ "$(channels_in_use)" = "$cpus" ]; }
+	wait_for 20 all_in_use || wrong "channels in use are $(channels_in_use), not $cpus"
 	routes=$(counter routes)
 	note "routes: $routes"
 	# shellcheck disable=SC2086 # a word a CPU
 	set -- $routes
-	same "channels in use" "$(printf '%s\n' "$@" | sort -u | wc -l)" "$cpus"
 	directory=$(synthetic "$SCSI_CLASS" 0)/channels
 	for move in "$2 2" "$3 1"; do
 		relid=$(cell channels "${move% *}" relid)

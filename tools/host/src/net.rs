@@ -19,6 +19,8 @@
 //! end. Offloads are described as a virtio-net header does ([`backend::Offload`]); what a back end
 //! can't do is done by [`checksum`] and [`segment`].
 //!
+//! On request a NIC breaks the protocol (`misbehave`).
+//!
 //! No frame waits for another queue's, nothing is allocated for a frame, and no thread waits while
 //! it holds the plane.
 
@@ -27,6 +29,7 @@ pub mod backend;
 mod chain;
 pub mod checksum;
 pub mod frame;
+mod misbehave;
 mod nic;
 pub mod peer;
 mod plane;

@@ -151,7 +151,7 @@ pub const COMMANDS: &[Known] = &[
     known(
         "misbehave",
         &["device", "kind", "count"],
-        "have a controller break the protocol",
+        "have a controller or a NIC break the protocol",
     ),
     known("heartbeat", &[], "whether the guest answers"),
     known(

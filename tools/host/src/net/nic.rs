@@ -15,6 +15,7 @@ use vmbus_wire::Guid;
 
 use super::backend::{Backend, Capabilities};
 use super::frame::Mac;
+use super::misbehave::{self, Misdeed, Misdeeds};
 use super::peer::Peer;
 use super::plane::{Plane, QueueCounters, Shared};
 use super::rndis_control::Adapter;
@@ -71,6 +72,8 @@ pub struct Nic {
     /// The control plane, as long as a guest speaks with it.
     pub(super) adapter: Mutex<Option<Adapter>>,
     link: Mutex<Link>,
+    /// What it is to do wrong.
+    pub(super) misdeeds: Misdeeds,
 }
 
 impl Nic {
@@ -117,6 +120,7 @@ impl Nic {
                 up: true,
                 megabits: DEFAULT_SPEED,
             }),
+            misdeeds: Misdeeds::default(),
         })
     }
 
@@ -186,6 +190,10 @@ impl Nic {
 
     pub(super) fn offer_subchannels(&self, count: u16) -> anyhow::Result<u16> {
         let handle = self.handle.get().context("no bus")?;
+        let missing = |what| what == Misdeed::MissingSubchannels;
+        if self.misdeeds.take(missing).is_some() {
+            return Ok(count);
+        }
         Ok(handle.offer_subchannels(count)?.min(count))
     }
 
@@ -298,6 +306,7 @@ impl Device for Nic {
             "receive_sections": receive.map_or(0, |buffer| buffer.pieces()),
             "vmq": plane.allocated.is_some(),
             "open_queues": self.shared.open.load(Ordering::Relaxed),
+            "misbehaviour": self.misdeeds.stats(),
             "total": total,
             "queues": queues,
         })
@@ -323,7 +332,11 @@ impl Device for Nic {
                     .context("speed needs `mbps`: 1 to 400000")?;
                 self.change_link(None, Some(megabits))
             }
-            _ => anyhow::bail!("{} knows no command `{command}`: link, speed", self.name),
+            "misbehave" => return misbehave::carry_out(self, arguments),
+            _ => anyhow::bail!(
+                "{} knows no command `{command}`: link, speed, misbehave",
+                self.name
+            ),
         };
         Ok(json!({
             "link": if link.up { "up" } else { "down" },

@@ -238,6 +238,12 @@ impl Shared {
         }
     }
 
+    /// Whether a queue's channel is open.
+    pub(super) fn is_open(&self, queue: u16) -> bool {
+        let shared = self.queues.get(usize::from(queue));
+        shared.is_some_and(|shared| shared.open.load(Ordering::Acquire))
+    }
+
     /// Puts frames into a queue's inbox.
     ///
     /// # Errors

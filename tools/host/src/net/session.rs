@@ -14,6 +14,7 @@ use netvsc_wire::vmq::{AllocationId, BufferId};
 use netvsc_wire::{GuestMessage, HostMessage, Version};
 use vmbus_wire::packet::OutPacket;
 
+use super::misbehave::Misdeed;
 use super::nic::Nic;
 use super::plane::SendBuffer;
 use super::receive::Receiver;
@@ -281,6 +282,19 @@ impl Session {
             let Some(message) = waiting.front() else {
                 break;
             };
+            if nic.misdeeds.take(|what| what == Misdeed::Silent).is_some() {
+                waiting.pop_front();
+                continue;
+            }
+            if nic
+                .misdeeds
+                .take(|what| what == Misdeed::Elsewhere)
+                .is_some()
+                && receiver.send_elsewhere(nic, message)?
+            {
+                waiting.pop_front();
+                continue;
+            }
             if !receiver.send_control(nic, channel, message)? {
                 break;
             }

@@ -26,13 +26,13 @@ const TOKEN_BACKEND: u32 = 1;
 
 /// A queue at work.
 pub(super) struct Worker<'n> {
-    nic: &'n Nic,
-    index: u16,
-    channel: Channel,
+    pub(super) nic: &'n Nic,
+    pub(super) index: u16,
+    pub(super) channel: Channel,
     queue: Box<dyn Queue>,
     capabilities: Capabilities,
     transmitter: Transmitter,
-    receiver: Receiver,
+    pub(super) receiver: Receiver,
     /// The conversation with the guest's driver, on the primary channel.
     session: Option<Session>,
     /// Answers for which the ring had no room.
@@ -41,6 +41,10 @@ pub(super) struct Worker<'n> {
     dead: bool,
     /// Rounds since there was a frame.
     quiet: u32,
+    /// Packets of storms so far.
+    pub(super) storms: u64,
+    /// Transaction id of the guest's latest frames.
+    pub(super) last_frame: u64,
 }
 
 impl<'n> Worker<'n> {
@@ -70,6 +74,8 @@ impl<'n> Worker<'n> {
             watched: false,
             dead: false,
             quiet: 0,
+            storms: 0,
+            last_frame: 0,
             channel,
         })
     }
@@ -94,6 +100,7 @@ impl<'n> Worker<'n> {
         loop {
             self.pay()?;
             self.take_packets(&mut packets)?;
+            let storming = self.storm()?;
             if let Some(session) = &mut self.session {
                 session.speak(self.nic, &mut self.channel, &mut self.receiver)?;
             }
@@ -102,7 +109,10 @@ impl<'n> Worker<'n> {
                 // Its packets are there, but it takes no answers: this may take a while.
                 std::thread::sleep(Duration::from_micros(500));
             }
-            let limit = self.limit(polled);
+            let limit = match storming {
+                true => Some(Duration::ZERO),
+                false => self.limit(polled),
+            };
             let wake = self.channel.wait(limit)?;
             if wake.stop {
                 return Ok(());
@@ -268,6 +278,12 @@ impl<'n> Worker<'n> {
         };
         if packet.completion_requested {
             let answer = Answer::Message(HostMessage::RndisComplete(status).encode(version));
+            if rndis.channel_type == ChannelType::Data {
+                self.last_frame = packet.transaction_id;
+                if self.nic.misdeeds.any() {
+                    self.wrong_answer(packet.transaction_id, &answer)?;
+                }
+            }
             self.answer(packet.transaction_id, answer)?;
         }
         Ok(())

@@ -6,9 +6,9 @@ use anyhow::{bail, ensure, Context};
 use serde_json::{json, Value};
 
 use super::controller::{Controller, News};
-use super::inject::number;
 use crate::args::size::Size;
 use crate::args::spec::DiskSpec;
+use crate::control::arguments::number;
 
 pub(super) fn carry_out(
     controller: &Controller,

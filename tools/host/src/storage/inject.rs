@@ -10,6 +10,8 @@ use serde_json::Value;
 use storvsc_wire::scsi::{Command, ScsiStatus, Sense, SenseKey};
 use storvsc_wire::SrbStatus;
 
+use crate::control::arguments::number;
+
 /// What happens to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Injected {
@@ -134,20 +136,6 @@ impl Injections {
         self.any.store(true, Ordering::Relaxed);
         Ok(serde_json::json!({ "waiting": plans.len() }))
     }
-}
-
-/// A number, or the text of one, also in hexadecimal.
-pub(super) fn number(name: &str, value: &Value, most: u64) -> anyhow::Result<u64> {
-    let number = match value {
-        Value::String(text) => match text.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok(),
-            None => text.parse().ok(),
-        },
-        other => other.as_u64(),
-    };
-    number
-        .filter(|number| *number <= most)
-        .with_context(|| format!("`{name}` is {value}; a number up to {most} is wanted"))
 }
 
 fn touches_medium(command: &Command) -> bool {

@@ -8,7 +8,7 @@ use vmbus_wire::packet::{OutHead, OutPacket};
 
 use super::super::nic::Nic;
 use super::super::plane::rndis_message;
-use super::super::sections::{BufferName, DATA};
+use super::super::sections::{Batch, BufferName, DATA};
 use super::Receiver;
 use crate::vmbus::channel::{Channel, ChannelError};
 
@@ -102,35 +102,41 @@ impl Receiver {
         channel: &mut Channel,
         message: &[u8],
     ) -> anyhow::Result<bool> {
-        let Some(buffer) = self.control.clone() else {
-            anyhow::bail!("a control message before there is a receive buffer");
-        };
-        anyhow::ensure!(
-            message.len() <= buffer.room(),
-            "an answer of {} bytes doesn't fit into a section",
-            message.len()
-        );
-        let Some(piece) = buffer.take_one(self.index) else {
-            nic.counters(self.index).no_section.inc();
+        self.send_messages(nic, channel, ChannelType::Control, &[message], 1)
+    }
+
+    /// Sends messages in one packet, each in a section of its own, the last of them so many `times`;
+    /// false when the guest must take something first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Receiver::send_control`].
+    pub(in crate::net) fn send_messages(
+        &mut self,
+        nic: &Nic,
+        channel: &mut Channel,
+        kind: ChannelType,
+        messages: &[&[u8]],
+        times: usize,
+    ) -> anyhow::Result<bool> {
+        let Some(batch) = self.place_messages(nic, messages, times)? else {
             return Ok(false);
         };
-        buffer.write(piece, DATA, message)?;
-        let ranges = [buffer.range(piece, DATA, message.len())];
-        let mut batch = self.spare.pop().unwrap_or_default();
-        batch.pieces.push(piece);
-        batch.generation = buffer.generation;
-        let BufferName::Transfer(set_id) = buffer.name else {
+        let Some(set_id) = self.control_set() else {
             anyhow::bail!("a control message in a buffer for frames");
         };
-        let Ok(id) = self.flights.insert(batch) else {
-            nic.nudge(buffer.give(&[piece]));
-            return Ok(false);
+        let id = match self.flights.insert(batch) {
+            Ok(id) => id,
+            Err(batch) => {
+                self.give_back(nic, &batch);
+                return Ok(false);
+            }
         };
-        let payload = rndis_message(self.version, ChannelType::Control);
+        let payload = rndis_message(self.version, kind);
         let sent = channel.send(&OutPacket {
             head: OutHead::XferPages {
                 set_id,
-                ranges: &ranges,
+                ranges: &self.flights.get(id)?.ranges,
             },
             transaction_id: id,
             completion_requested: true,
@@ -140,12 +146,86 @@ impl Receiver {
             Ok(()) => Ok(true),
             Err(ChannelError::Full) => {
                 nic.counters(self.index).ring_full.inc();
-                self.flights.take(id)?;
-                nic.nudge(buffer.give(&[piece]));
+                let batch = self.flights.take(id)?;
+                self.give_back(nic, &batch);
                 Ok(false)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Has the next open channel send a control message; false when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Receiver::send_control`].
+    pub(in crate::net) fn send_elsewhere(
+        &mut self,
+        nic: &Nic,
+        message: &[u8],
+    ) -> anyhow::Result<bool> {
+        let other = self.index + 1;
+        let Some(batch) = self.place_messages(nic, &[message], 1)? else {
+            return Ok(false);
+        };
+        match nic.shared.pass_on(other, batch) {
+            Ok(()) => {
+                nic.nudge(1 << (other & 63));
+                Ok(true)
+            }
+            Err(batch) => {
+                self.give_back(nic, &batch);
+                Ok(false)
+            }
+        }
+    }
+
+    fn control_set(&self) -> Option<u16> {
+        match self.control.as_ref()?.name {
+            BufferName::Transfer(set_id) => Some(set_id),
+            BufferName::Allocated(_) => None,
+        }
+    }
+
+    fn give_back(&self, nic: &Nic, batch: &Batch) {
+        if let Some(buffer) = &self.control {
+            nic.nudge(buffer.give(&batch.pieces));
+        }
+    }
+
+    /// Writes messages into sections; none when the guest has all of them.
+    fn place_messages(
+        &mut self,
+        nic: &Nic,
+        messages: &[&[u8]],
+        times: usize,
+    ) -> anyhow::Result<Option<Batch>> {
+        let Some(buffer) = self.control.clone() else {
+            anyhow::bail!("a control message before there is a receive buffer");
+        };
+        let mut batch = self.spare.pop().unwrap_or_default();
+        batch.generation = buffer.generation;
+        for message in messages {
+            anyhow::ensure!(
+                message.len() <= buffer.room(),
+                "an answer of {} bytes doesn't fit into a section",
+                message.len()
+            );
+            let Some(piece) = buffer.take_one(self.index) else {
+                nic.counters(self.index).no_section.inc();
+                self.give_back(nic, &batch);
+                return Ok(None);
+            };
+            batch.pieces.push(piece);
+            buffer.write(piece, DATA, message)?;
+            batch.ranges.push(buffer.range(piece, DATA, message.len()));
+        }
+        if let Some(last) = batch.ranges.last().copied() {
+            for _ in 1..times {
+                batch.ranges.push(last);
+            }
+        }
+        Ok(Some(batch))
     }
 
     /// The guest has completed a packet with frames or a control message.

@@ -8,9 +8,9 @@ use serde_json::{json, Value};
 use storvsc_wire::{host, ChannelProperties, NtStatus, Operation};
 
 use super::super::controller::Controller;
-use super::super::inject::number;
 use super::super::mail::{Letter, Mail};
 use super::{Kind, Misdeed, Plan, ResetMode, Sort, WrongId, FOR_EVER};
+use crate::control::arguments::Arguments;
 
 /// Packets of a storm that nobody numbered.
 const STORM: u64 = 1000;
@@ -70,7 +70,7 @@ pub(in super::super) fn carry_out(
         Kind::Storm => STORM,
         _ => 1,
     };
-    let reset = arguments.reset()?;
+    let reset = reset(&arguments)?;
     let waiting = misdeeds.plan(Plan {
         what,
         lun: arguments.byte("lun")?,
@@ -117,7 +117,7 @@ fn misdeed(kind: Kind, arguments: &Arguments<'_>) -> anyhow::Result<Misdeed> {
             Misdeed::Residual(by as u32)
         }
         Kind::Refuse => {
-            let status = arguments.status(NtStatus::UNSUCCESSFUL)?;
+            let status = status(arguments, NtStatus::UNSUCCESSFUL)?;
             ensure!(!status.is_success(), "`status` is 0, which is success");
             Misdeed::Refuse(status)
         }
@@ -143,7 +143,7 @@ fn flip_state(controller: &Controller, arguments: &Arguments<'_>) -> anyhow::Res
     ];
     let operation = arguments.choice("operation", &operations)?;
     let operation = operation.unwrap_or(Operation::QUERY_PROPERTIES);
-    let status = arguments.status(NtStatus::SUCCESS)?;
+    let status = status(arguments, NtStatus::SUCCESS)?;
     let count = arguments.count(1)?;
     ensure!(count <= MAX_ANSWERS, "`count` is {MAX_ANSWERS} at most");
     let (transaction, layout) = controller
@@ -192,81 +192,19 @@ fn open_channel(controller: &Controller, arguments: &Arguments<'_>) -> anyhow::R
     Ok(channel)
 }
 
-/// A command's arguments, which may be missing.
-struct Arguments<'a>(&'a Value);
+fn status(arguments: &Arguments<'_>, usual: NtStatus) -> anyhow::Result<NtStatus> {
+    let status = arguments.number("status", u32::MAX.into())?;
+    Ok(status.map_or(usual, |status| NtStatus(status as u32)))
+}
 
-impl Arguments<'_> {
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
-    }
-
-    fn number(&self, name: &str, most: u64) -> anyhow::Result<Option<u64>> {
-        self.get(name)
-            .map(|value| number(name, value, most))
-            .transpose()
-    }
-
-    fn byte(&self, name: &str) -> anyhow::Result<Option<u8>> {
-        Ok(self.number(name, u8::MAX.into())?.map(|value| value as u8))
-    }
-
-    fn count(&self, usual: u64) -> anyhow::Result<u64> {
-        let count = self.number("count", u64::MAX)?.unwrap_or(usual);
-        ensure!(count > 0, "`count` is 0");
-        Ok(count)
-    }
-
-    fn status(&self, usual: NtStatus) -> anyhow::Result<NtStatus> {
-        let status = self.number("status", u32::MAX.into())?;
-        Ok(status.map_or(usual, |status| NtStatus(status as u32)))
-    }
-
-    fn text(&self, name: &str) -> anyhow::Result<Option<&str>> {
-        self.get(name)
-            .map(|value| {
-                value
-                    .as_str()
-                    .with_context(|| format!("`{name}` is no text"))
-            })
-            .transpose()
-    }
-
-    /// False where it is missing; hvctl sends words.
-    fn truth(&self, name: &str) -> anyhow::Result<bool> {
-        match self.get(name) {
-            None | Some(Value::Bool(false)) => Ok(false),
-            Some(Value::Bool(true)) => Ok(true),
-            Some(Value::String(text)) if text == "true" => Ok(true),
-            Some(Value::String(text)) if text == "false" => Ok(false),
-            Some(other) => bail!("`{name}` is {other}; true or false is wanted"),
-        }
-    }
-
-    fn reset(&self) -> anyhow::Result<ResetMode> {
-        match self.get("reset") {
-            Some(Value::String(text)) if text == "forget" => Ok(ResetMode::Forget),
-            None => Ok(ResetMode::End),
-            Some(_) => match self.truth("reset") {
-                Ok(true) => Ok(ResetMode::End),
-                Ok(false) => Ok(ResetMode::Ignore),
-                Err(_) => bail!("`reset`: true, false or forget is wanted"),
-            },
-        }
-    }
-
-    /// One of these words; none where it is missing or, if that isn't among them, `all`.
-    fn choice<T: Copy>(&self, name: &str, of: &[(T, &str)]) -> anyhow::Result<Option<T>> {
-        let Some(word) = self.text(name)? else {
-            return Ok(None);
-        };
-        let found = of.iter().find(|(_, known)| *known == word);
-        match found {
-            Some((value, _)) => Ok(Some(*value)),
-            None if word == "all" => Ok(None),
-            None => {
-                let words: Vec<&str> = of.iter().map(|(_, known)| *known).collect();
-                bail!("{name} `{word}` is unknown; there are {}", words.join(", "))
-            }
-        }
+fn reset(arguments: &Arguments<'_>) -> anyhow::Result<ResetMode> {
+    match arguments.get("reset") {
+        Some(Value::String(text)) if text == "forget" => Ok(ResetMode::Forget),
+        None => Ok(ResetMode::End),
+        Some(_) => match arguments.truth("reset") {
+            Ok(true) => Ok(ResetMode::End),
+            Ok(false) => Ok(ResetMode::Ignore),
+            Err(_) => bail!("`reset`: true, false or forget is wanted"),
+        },
     }
 }

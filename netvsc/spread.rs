@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How the host spreads received flows over channels: a hash key, and a table that says which channel a
+//! hash means. Both are the NIC's and outlive sessions, whatever changes.
+
+use kernel::prelude::*;
+use netvsc_wire::{
+    oid::{
+        Oid, ScaleCapabilities, ScaleFlags, ScaleParameters, MAX_SCALE_PARAMETERS_BYTES,
+        MAX_TABLE_ENTRIES,
+    },
+    rss::{HashTypes, Key, DEFAULT_KEY, KEY_BYTES},
+};
+
+use crate::session::Session;
+
+/// Entries of the table, where the host doesn't say.
+const TABLE_ENTRIES: usize = 128;
+
+/// Key and table.
+#[derive(Clone)]
+pub(crate) struct Spread {
+    key: Key,
+    table: [u16; MAX_TABLE_ENTRIES],
+    /// Entries that count; 0: the host spreads nothing.
+    entries: usize,
+}
+
+impl Spread {
+    pub(crate) const fn new() -> Self {
+        Self {
+            key: DEFAULT_KEY,
+            table: [0; MAX_TABLE_ENTRIES],
+            entries: 0,
+        }
+    }
+
+    /// The entries that count.
+    pub(crate) fn table(&self) -> &[u16] {
+        self.table.get(..self.entries).unwrap_or(&self.table)
+    }
+
+    /// The key.
+    pub(crate) fn key(&self) -> &[u8; KEY_BYTES] {
+        &self.key.0
+    }
+
+    /// Makes it one for so many channels and entries. A table that somebody has `chosen` stays, if it can.
+    pub(crate) fn fit(&mut self, entries: usize, channels: u32, chosen: bool) {
+        let entries = entries.min(MAX_TABLE_ENTRIES);
+        let fits = |entry: &u16| u32::from(*entry) < channels;
+        if chosen && entries == self.entries && self.table().iter().all(fits) {
+            return;
+        }
+        self.entries = entries;
+        for (entry, number) in self.table.iter_mut().zip(0u32..) {
+            // As `ethtool_rxfh_indir_default()` does it; channels are at most 64.
+            *entry = number.checked_rem(channels).unwrap_or(0) as u16;
+        }
+    }
+
+    /// The same with another table, key or both.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for an entry that means no channel, and for a table or key of another size.
+    pub(crate) fn with(
+        &self,
+        table: Option<&[u32]>,
+        key: Option<&[u8]>,
+        channels: u32,
+    ) -> Result<Self> {
+        let mut changed = self.clone();
+        if let Some(table) = table {
+            if table.len() != self.entries {
+                return Err(EINVAL);
+            }
+            for (to, from) in changed.table.iter_mut().zip(table) {
+                if *from >= channels {
+                    return Err(EINVAL);
+                }
+                *to = u16::try_from(*from)?;
+            }
+        }
+        if let Some(key) = key {
+            changed.key = Key(*key.first_chunk().ok_or(EINVAL)?);
+        }
+        Ok(changed)
+    }
+}
+
+impl Session {
+    /// How many channels flows can be spread over, and over how many entries of a table.
+    pub(crate) fn ask_spread(&self) -> (u32, usize) {
+        let header = ScaleCapabilities::header().to_bytes();
+        let parse = |info: &[u8]| ScaleCapabilities::parse(info).map_err(|_| EINVAL);
+        match self.query(Oid::GEN_RECEIVE_SCALE_CAPABILITIES, &header, parse) {
+            Ok(can) => {
+                let entries = match usize::from(can.table_entries) {
+                    0 => TABLE_ENTRIES,
+                    some => some.min(MAX_TABLE_ENTRIES),
+                };
+                (can.queues.max(1), entries)
+            }
+            Err(_) => (1, 0),
+        }
+    }
+
+    /// Has the host spread flows so.
+    ///
+    /// # Errors
+    ///
+    /// Those of a question.
+    pub(crate) fn tell_spread(&self, spread: &Spread) -> Result {
+        let mut table = KVec::with_capacity(spread.entries, GFP_KERNEL)?;
+        for entry in spread.table() {
+            let _ = table.push_within_capacity(u32::from(*entry));
+        }
+        let mut record = KVec::from_elem(0, MAX_SCALE_PARAMETERS_BYTES, GFP_KERNEL)?;
+        let (flags, types) = (ScaleFlags::NONE, HashTypes::LINUX);
+        let length = ScaleParameters::encode(flags, types, &table, &spread.key, &mut record)
+            .map_err(|_| EINVAL)?;
+        let record = record.get(..length).unwrap_or_default();
+        self.set(Oid::GEN_RECEIVE_SCALE_PARAMETERS, record)
+    }
+}

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# shellcheck shell=busybox disable=SC2034,SC2154
+# Completions of the guest's frames that come twice, short, of another kind or to nothing: each frame ends
+# once.
+
+DMESG_ALLOW='netvsc|vmbus: .*'
+load_net
+nic_up "$NIC" 192.168.77.2/24
+wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+for kind in twice unknown-id short other-kind; do
+	net_wrong "$kind" 200 200
+done
+sent() { nic_stat "$NIC" tx_queue_0_packets; }
+idle() { [ "$(awk 'NR > 1 { sum += $4 } END { print sum + 0 }' "$(netvsc_dir)/queues")" = 0 ]; }
+wait_for 20 idle || wrong "frames never ended: $(cat "$(netvsc_dir)/queues")"
+same "transmit time-outs" "$(agreed tx_timeouts)" 0
