@@ -10,7 +10,7 @@ use kernel::{
     sync::{atomic::Relaxed, rcu, Arc},
 };
 use kernel_ext::pages::SharedBuffer;
-use net::{Features, Part, Polled, Received};
+use net::{Features, Part, Polled, Received, Taken};
 use netvsc_wire::{
     ppi::{PacketId, ReceiveInfo, Verdict},
     rndis::{HostControl, MessageType, PacketHead},
@@ -250,8 +250,15 @@ impl Queue {
             return;
         };
         let group = self.is_group(receive, first.offset);
-        match napi.receive(&receive.buffer.window(), parts, received) {
-            Ok(true) => {
+        match napi.receive(&*self.nic, &receive.buffer.window(), parts, received) {
+            Ok(Taken::Lost) => stats.rx_no_memory.inc(),
+            Ok(taken) => {
+                match taken {
+                    Taken::Dropped => stats.rx_xdp_drop.inc(),
+                    Taken::Sent => stats.rx_xdp_tx.inc(),
+                    Taken::Redirected => stats.rx_xdp_redirect.inc(),
+                    Taken::ByStack | Taken::Lost => {}
+                }
                 stats.rx_packets.inc();
                 let bytes = parts.iter().map(|part| part.bytes as u64).sum();
                 stats.rx_bytes.add(bytes);
@@ -262,7 +269,6 @@ impl Queue {
                     stats.rx_multicast.inc();
                 }
             }
-            Ok(false) => stats.rx_no_memory.inc(),
             Err(_) => self.nic.stats.rx_bad.inc(),
         }
     }

@@ -190,7 +190,7 @@ impl Session {
         let mut queues = KVec::with_capacity(most.into(), GFP_KERNEL)?;
         for number in 0..most {
             let queue = Queue::new(nic.clone(), number, version)?;
-            let _ = queues.push_within_capacity(Napi::new(&nic.device, queue)?);
+            let _ = queues.push_within_capacity(Napi::new(&nic.device, number, queue)?);
         }
         let first = queues.first().ok_or(EINVAL)?;
         let open = open(nic.dev.payload().claim()?, first)?;

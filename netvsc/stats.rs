@@ -67,6 +67,12 @@ counters! {
         rx_no_memory,
         /// Frames whose checksum the host had verified.
         rx_checksum_good,
+        /// Frames that a program (XDP) dropped.
+        rx_xdp_drop,
+        /// That it sent back.
+        rx_xdp_tx,
+        /// That it sent elsewhere.
+        rx_xdp_redirect,
         /// Frames sent.
         tx_packets,
         /// Their bytes.

@@ -9,7 +9,10 @@ use core::{
 };
 
 use kernel::{
-    error::from_result,
+    error::{
+        code::EINVAL,
+        from_result, //
+    },
     ffi,
     sync::ArcBorrow, //
 };
@@ -41,6 +44,7 @@ macro_rules! table {
 
 mod ethtool;
 mod statistics;
+mod xdp;
 
 pub(super) use self::{
     ethtool::operations as ethtool_operations,
@@ -56,6 +60,9 @@ impl<T: NicDriver> Tables<T> {
         ndo_start_xmit: start_xmit::<T>;
         ndo_get_stats64: get_stats64::<T>;
         ndo_change_mtu: change_mtu::<T>;
+        ndo_bpf: xdp::setup;
+        ndo_xdp_xmit: xdp::send::<T>;
+        ndo_fix_features: fix_features;
         ndo_set_features: set_features::<T>, if T::HAS_CHANGE_FEATURES;
         ndo_set_mac_address: set_mac_address::<T>;
         ndo_validate_addr: hv_bindings::eth_validate_addr;
@@ -81,7 +88,7 @@ unsafe fn driver<'a, T: NicDriver>(
     // SAFETY: By the invariant of `Registration` the private word is the pointer of an `Arc`, kept while
     // there are callbacks.
     unsafe {
-        let data: *mut c_void = *hv_bindings::netdev_priv(raw);
+        let data: *mut c_void = *hv_bindings::net_private(raw);
         (ArcBorrow::from_raw(data.cast()), Dev::from_raw(raw))
     }
 }
@@ -144,11 +151,28 @@ extern "C" fn change_mtu<T: NicDriver>(
     let (driver, dev) = unsafe { driver::<T>(raw) };
     from_result(|| {
         let mtu = u32::try_from(mtu)?;
+        // SAFETY: A plain number.
+        if dev.has_program() && !unsafe { hv_bindings::xdp_takes_mtu(mtu) } {
+            return Err(EINVAL);
+        }
         T::change_mtu(driver, dev, mtu)?;
         // SAFETY: The stack leaves it to the driver to write it, under RTNL.
         unsafe { core::ptr::write_volatile(&raw mut (*raw).mtu, mtu) };
         Ok(0)
     })
+}
+
+extern "C" fn fix_features(
+    raw: *mut hv_bindings::net_device,
+    features: hv_bindings::netdev_features_t,
+) -> hv_bindings::netdev_features_t {
+    // SAFETY: As for `open`.
+    let dev = unsafe { Dev::from_raw(raw) };
+    if dev.has_program() {
+        // A program sees frames as they were on the wire.
+        return features & !Features::LARGE_RECEIVE.to_raw();
+    }
+    features
 }
 
 extern "C" fn set_features<T: NicDriver>(

@@ -25,7 +25,8 @@ use kernel::{
 
 use super::{
     callbacks,
-    driver::NicDriver, //
+    driver::NicDriver,
+    skb::SkBuff, //
 };
 
 /// What a device can take off the stack's hands (`NETIF_F_*`).
@@ -75,6 +76,10 @@ features! {
 impl Features {
     pub(super) const fn from_raw(bits: u64) -> Self {
         Self(bits)
+    }
+
+    pub(super) const fn to_raw(self) -> u64 {
+        self.0
     }
 }
 
@@ -209,6 +214,34 @@ impl Dev {
         unsafe { hv_bindings::netdev_wake_queue(self.raw(), queue) };
     }
 
+    /// Sends a frame that isn't the stack's on a queue, with [`NicDriver::transmit`]; false when it can't
+    /// take one now, and the frame is lost. Soft interrupts are off, and nobody holds the queue.
+    pub(super) fn send_frames<T: NicDriver>(
+        &self,
+        driver: &T,
+        queue: u16,
+        frames: &mut dyn FnMut() -> Option<(SkBuff, bool)>,
+    ) {
+        // SAFETY: By the type invariant; the queue is below the device's number.
+        let open = unsafe { hv_bindings::tx_lock(self.raw(), queue) };
+        while let Some((mut frame, more)) = frames() {
+            frame.set_queue(queue);
+            if open {
+                // One that comes back is lost: nobody else keeps it.
+                drop(driver.transmit(self, frame, more));
+            }
+        }
+        // SAFETY: Locked above.
+        unsafe { hv_bindings::tx_unlock(self.raw(), queue) };
+    }
+
+    /// Whether a program sees received frames.
+    #[inline]
+    pub fn has_program(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { hv_bindings::xdp_is_on(self.raw()) }
+    }
+
     /// Bytes are on their way (byte queue limits). From [`NicDriver::transmit`] of the queue.
     #[inline]
     pub fn queue_sent(&self, queue: u16, bytes: u32) {
@@ -244,7 +277,7 @@ pub fn with_rtnl<R>(with: impl FnOnce() -> R) -> R {
 ///
 /// # Invariants
 ///
-/// `raw` comes from `alloc_etherdev_mqs` with room for one pointer, and isn't registered any more when
+/// `raw` comes from `alloc_etherdev_mqs` with room for a `struct hv_net_private`, and isn't registered any more when
 /// this is dropped.
 pub struct Device {
     raw: NonNull<hv_bindings::net_device>,
@@ -265,8 +298,10 @@ impl Device {
     pub fn new(parent: &device::Device<Bound>, queues: u16) -> Result<Arc<Self>> {
         let count = u32::from(queues.max(1));
         // SAFETY: Plain numbers.
-        let raw =
-            unsafe { hv_bindings::alloc_etherdev_mqs(size_of::<*const ()>() as i32, count, count) };
+        let raw = unsafe {
+            let private = hv_bindings::net_private_bytes();
+            hv_bindings::alloc_etherdev_mqs(private as i32, count, count)
+        };
         let raw = NonNull::new(raw).ok_or(ENOMEM)?;
         // INVARIANT: As said.
         let this = Arc::new(
@@ -353,7 +388,7 @@ impl<T: NicDriver> Registration<T> {
         // SAFETY: By the invariant of `Device`; nobody else uses it before it is registered. The
         // tables are static.
         unsafe {
-            *hv_bindings::netdev_priv(raw) = Arc::as_ptr(&data).cast_mut().cast();
+            *hv_bindings::net_private(raw) = Arc::as_ptr(&data).cast_mut().cast();
             (*raw).netdev_ops = callbacks::operations::<T>();
             (*raw).ethtool_ops = callbacks::ethtool_operations::<T>();
             (*raw).stat_ops = callbacks::statistics_operations::<T>();
@@ -368,6 +403,7 @@ impl<T: NicDriver> Registration<T> {
             (*raw).needed_headroom = presence.headroom;
             (*raw).watchdog_timeo = 15 * hv_bindings::HZ_VALUE as i32;
             hv_bindings::netif_set_tso_max_size(raw, presence.largest_segment);
+            hv_bindings::xdp_announce(raw);
         }
         // SAFETY: It is set up, and not registered yet.
         to_result(unsafe { hv_bindings::register_netdev(raw) })?;

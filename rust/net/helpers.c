@@ -12,11 +12,6 @@
 
 /* Devices. */
 
-void **hv_helper_netdev_priv(struct net_device *dev)
-{
-	return netdev_priv(dev);
-}
-
 void hv_helper_netdev_set_parent(struct net_device *dev, struct device *parent)
 {
 	SET_NETDEV_DEV(dev, parent);
@@ -133,6 +128,11 @@ struct sk_buff *hv_helper_skb_next(const struct sk_buff *skb)
 void hv_helper_skb_link(struct sk_buff *skb, struct sk_buff *next)
 {
 	skb->next = next;
+}
+
+void hv_helper_skb_set_queue(struct sk_buff *skb, u16 queue)
+{
+	skb_set_queue_mapping(skb, queue);
 }
 
 bool hv_helper_skb_xmit_more(void)

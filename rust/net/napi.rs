@@ -3,16 +3,20 @@
 //! Polling (NAPI).
 
 use core::{
+    cell::Cell,
     marker::PhantomPinned,
-    ops::Deref, //
+    ops::Deref,
+    ptr::NonNull, //
 };
 
 use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
-            Full, //
+            Full,
+            Release, //
         },
         Arc, //
     },
@@ -28,6 +32,7 @@ use super::{
         Dev,
         Device, //
     },
+    driver::NicDriver,
     skb::SkBuff, //
 };
 
@@ -50,6 +55,8 @@ pub struct Napi<T: Poll> {
     napi: Opaque<hv_bindings::napi_struct>,
     device: Arc<Device>,
     enabled: Atomic<u32>,
+    /// What the queue has for programs; null only while it is made.
+    xdp: Atomic<*mut hv_bindings::hv_xdp_queue>,
     queue: T,
     #[pin]
     _pin: PhantomPinned,
@@ -61,19 +68,20 @@ unsafe impl<T: Poll> Send for Napi<T> {}
 unsafe impl<T: Poll> Sync for Napi<T> {}
 
 impl<T: Poll> Napi<T> {
-    /// A queue of a device, not polled yet. Process context.
+    /// Receive queue `number` of a device, not polled yet. Process context.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn new(device: &Arc<Device>, queue: T) -> Result<Arc<Self>> {
+    pub fn new(device: &Arc<Device>, number: u16, queue: T) -> Result<Arc<Self>> {
         let device = device.clone();
         let raw = device.raw();
-        Arc::pin_init(
+        let this = Arc::pin_init(
             try_pin_init!(Self {
                 // Before the NAPI is added, so that nothing is to be undone if it fails.
                 queue,
                 enabled: Atomic::new(0),
+                xdp: Atomic::new(core::ptr::null_mut()),
                 device,
                 // INVARIANT: Added here, as the last step.
                 napi <- Opaque::ffi_init(|napi: *mut hv_bindings::napi_struct| {
@@ -86,7 +94,14 @@ impl<T: Poll> Napi<T> {
                 _pin: PhantomPinned,
             }? Error),
             GFP_KERNEL,
-        )
+        )?;
+        // SAFETY: Both are valid, and stay until this is dropped.
+        let xdp = unsafe { hv_bindings::xdp_queue_new(raw, this.napi.get(), number.into()) };
+        if xdp.is_null() {
+            return Err(ENOMEM);
+        }
+        this.xdp.store(xdp, Release);
+        Ok(this)
     }
 
     /// Allows polling. Process context.
@@ -133,8 +148,15 @@ impl<T: Poll> Deref for Napi<T> {
 impl<T: Poll> PinnedDrop for Napi<T> {
     fn drop(self: Pin<&mut Self>) {
         self.disable();
-        // SAFETY: By the type invariant it was added, and is disabled now.
-        unsafe { hv_bindings::netif_napi_del(self.napi.get()) };
+        let xdp = self.xdp.load(Acquire);
+        // SAFETY: By the type invariant it was added, and is disabled now; what it has for programs is
+        // used in polls only.
+        unsafe {
+            hv_bindings::netif_napi_del(self.napi.get());
+            if !xdp.is_null() {
+                hv_bindings::xdp_queue_free(xdp);
+            }
+        }
     }
 }
 
@@ -145,9 +167,12 @@ extern "C" fn poll<T: Poll>(napi: *mut hv_bindings::napi_struct, budget: i32) ->
     let polled = Polled {
         napi,
         device: &this.device,
+        xdp: this.xdp.load(Acquire),
+        redirected: Cell::new(false),
     };
     let budget = usize::try_from(budget).unwrap_or(0);
     let done = this.queue.poll(&polled, budget);
+    polled.flush();
     done.min(budget) as i32
 }
 
@@ -179,10 +204,28 @@ pub struct Part {
 ///
 /// # Invariants
 ///
-/// `napi` is being polled, in this context.
+/// `napi` is being polled, in this context; `xdp` is the queue's, and valid.
 pub struct Polled<'a> {
     napi: *mut hv_bindings::napi_struct,
     device: &'a Device,
+    xdp: *mut hv_bindings::hv_xdp_queue,
+    /// A program has redirected frames that are to go on at the end.
+    redirected: Cell<bool>,
+}
+
+/// What became of a received frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The stack has it.
+    ByStack,
+    /// A program has dropped it.
+    Dropped,
+    /// A program has sent it to where it came from.
+    Sent,
+    /// A program has sent it elsewhere.
+    Redirected,
+    /// There was no memory for it, or it is no frame.
+    Lost,
 }
 
 impl Polled<'_> {
@@ -196,6 +239,7 @@ impl Polled<'_> {
     /// again; false: it will be polled again.
     #[inline]
     pub fn complete(&self, done: usize) -> bool {
+        self.flush();
         // SAFETY: By the type invariant.
         unsafe { hv_bindings::napi_complete_done(self.napi, done as i32) }
     }
@@ -211,19 +255,31 @@ impl Polled<'_> {
         }
     }
 
-    /// Copies a frame from its parts in a window and hands it to the stack; false when there is no memory
-    /// for it, or it is shorter than an Ethernet header.
+    /// Frames that programs have redirected go on now.
+    fn flush(&self) {
+        if self.redirected.replace(false) {
+            // SAFETY: By the type invariant this is a poll.
+            unsafe { hv_bindings::xdp_flush() };
+        }
+    }
+
+    /// Copies a frame from its parts in a window and hands it to the stack, or to the device's program
+    /// before. One that the program sends back goes to `driver`.
     ///
     /// # Errors
     ///
     /// [`OutOfBounds`] when it isn't all inside.
     #[inline]
-    pub fn receive(
+    pub fn receive<D: NicDriver>(
         &self,
+        driver: &D,
         window: &Window<'_>,
         parts: &[Part],
         info: &Received,
-    ) -> core::result::Result<bool, OutOfBounds> {
+    ) -> core::result::Result<Taken, OutOfBounds> {
+        if let ([part], true) = (parts, self.device.has_program()) {
+            return self.receive_seen(driver, window, *part, info);
+        }
         let bytes = parts.iter().map(|part| part.bytes).sum::<usize>();
         // More than a segment may have.
         let bytes = u32::try_from(bytes).map_err(|_| OutOfBounds {
@@ -232,8 +288,8 @@ impl Polled<'_> {
         })?;
         // SAFETY: By the type invariant this is a poll.
         let skb = unsafe { hv_bindings::skb_receive(self.napi, bytes) };
-        let Some(skb) = core::ptr::NonNull::new(skb) else {
-            return Ok(false);
+        let Some(skb) = NonNull::new(skb) else {
+            return Ok(Taken::Lost);
         };
         // SAFETY: Just made, and nobody else's.
         let skb = unsafe { SkBuff::from_stack(skb) };
@@ -245,6 +301,65 @@ impl Polled<'_> {
             })?;
             at += part.bytes as u32;
         }
+        self.deliver(skb, info);
+        Ok(Taken::ByStack)
+    }
+
+    /// The same with a program that sees the frame.
+    fn receive_seen<D: NicDriver>(
+        &self,
+        driver: &D,
+        window: &Window<'_>,
+        part: Part,
+        info: &Received,
+    ) -> core::result::Result<Taken, OutOfBounds> {
+        let bytes = u32::try_from(part.bytes).unwrap_or(u32::MAX);
+        // SAFETY: By the type invariant.
+        let Some(page) = NonNull::new(unsafe { hv_bindings::xdp_page(self.xdp, bytes) }) else {
+            return Ok(Taken::Lost);
+        };
+        let filled = window.raw(part.offset, part.bytes, |from| {
+            // SAFETY: `from` is valid for so many bytes, and the page has room for them.
+            unsafe { hv_bindings::xdp_fill(page.as_ptr(), from.cast(), bytes) };
+        });
+        if let Err(error) = filled {
+            // SAFETY: The page is this queue's, and given back.
+            unsafe { hv_bindings::xdp_page_free(self.xdp, page.as_ptr()) };
+            return Err(error);
+        }
+        let mut skb = core::ptr::null_mut();
+        // SAFETY: By the type invariant; the page was filled, and is given away.
+        let verdict = unsafe {
+            hv_bindings::xdp_run(self.xdp, self.device.raw(), page.as_ptr(), bytes, &mut skb)
+        };
+        // SAFETY: If there is one, it was just made.
+        let skb = NonNull::new(skb).map(|skb| unsafe { SkBuff::from_stack(skb) });
+        Ok(match (verdict, skb) {
+            (hv_bindings::hv_xdp_verdict_HV_XDP_PASS, Some(skb)) => {
+                // What the program made of it isn't what the device has verified.
+                let info = Received {
+                    checksum_good: false,
+                    ..*info
+                };
+                self.deliver(skb, &info);
+                Taken::ByStack
+            }
+            (hv_bindings::hv_xdp_verdict_HV_XDP_TX, Some(skb)) => {
+                let mut one = Some((skb, false));
+                let queue = info.queue;
+                self.device.send_frames(driver, queue, &mut || one.take());
+                Taken::Sent
+            }
+            (hv_bindings::hv_xdp_verdict_HV_XDP_REDIRECTED, _) => {
+                self.redirected.set(true);
+                Taken::Redirected
+            }
+            (hv_bindings::hv_xdp_verdict_HV_XDP_DROPPED, _) => Taken::Dropped,
+            _ => Taken::Lost,
+        })
+    }
+
+    fn deliver(&self, skb: SkBuff, info: &Received) {
         let info = hv_bindings::hv_skb_received {
             hash: info.hash.unwrap_or(0),
             queue: info.queue,
@@ -256,6 +371,5 @@ impl Polled<'_> {
         };
         // SAFETY: The buffer was filled, with an Ethernet header, and is given away.
         unsafe { hv_bindings::skb_deliver(self.napi, skb.into_stack().as_ptr(), &info) };
-        Ok(true)
     }
 }

@@ -51,7 +51,8 @@ pub use self::{
         Part,
         Poll,
         Polled,
-        Received, //
+        Received,
+        Taken, //
     },
     skb::{
         Frames,

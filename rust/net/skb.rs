@@ -119,6 +119,11 @@ impl SkBuff {
         unsafe { hv_bindings::skb_queue(self.raw()) }
     }
 
+    pub(crate) fn set_queue(&mut self, queue: u16) {
+        // SAFETY: By the type invariant.
+        unsafe { hv_bindings::skb_set_queue(self.raw(), queue) };
+    }
+
     /// The tag that goes with the frame but isn't in it.
     #[inline]
     pub fn vlan_tci(&self) -> Option<u16> {

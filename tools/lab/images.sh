@@ -198,9 +198,22 @@ storage_tools_image() {
 	} | image storage-tools
 }
 
+# xdp_programs: the object file of tests/programs/xdp.c.
+xdp_programs() {
+	local source=tests/programs/xdp.c out=build/lab/xdp.o
+	if [[ ! $REPO/$out -nt $REPO/$source ]]; then
+		in_root clang-19 -O2 -Wall -target bpf -I/usr/include/x86_64-linux-gnu -c "/src/$source" -o "/src/$out" ||
+			die "$source doesn't build"
+	fi
+	echo "$REPO/$out"
+}
+
 # net_tools_image: what a guest, and L1 on its side of a tap, does with NICs.
 net_tools_image() {
+	local xdp
+	xdp=$(xdp_programs)
 	{
+		echo "file /tests/xdp.o $xdp 644"
 		tool_entries bin/ip bin/ping bin/iperf3 sbin/ethtool
 		# Loaded when a thread is cancelled, which iperf3 does.
 		library_entries "$ROOT/usr/lib/x86_64-linux-gnu/libgcc_s.so.1"
