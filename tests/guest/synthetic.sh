@@ -179,9 +179,12 @@ has_carrier() { [ "$(cat "/sys/class/net/$1/carrier" 2>/dev/null)" = 1 ]; }
 no_carrier() { ! has_carrier "$1"; }
 
 # busybox's shell takes its own programs before any of that name on the path, and its ping
-# doesn't know -M.
+# doesn't know -M, its ip no programs.
 if [ -x /usr/bin/ping ]; then
 	ping() { /usr/bin/ping "$@"; }
+fi
+if [ -x /usr/bin/ip ]; then
+	ip() { /usr/bin/ip "$@"; }
 fi
 
 # pings OPTION...: one answer is enough.

@@ -17,6 +17,7 @@ use super::{
 struct Tables<T>(T);
 
 impl<T: NicDriver> Tables<T> {
+    #[allow(clippy::needless_update, reason = "kernels may know more")]
     const STATISTICS: hv_bindings::netdev_stat_ops = table!(netdev_stat_ops {
         get_queue_stats_rx: receive::<T>;
         get_queue_stats_tx: send::<T>;
