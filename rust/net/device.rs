@@ -398,8 +398,8 @@ impl<T: NicDriver> Registration<T> {
             (*raw).max_mtu = presence.max_mtu;
             (*raw).hw_features = presence.features.0;
             hv_bindings::netdev_set_features(raw, presence.features.0 | presence.fixed.0);
-            // Put together under a VLAN, segments would be those of several.
-            (*raw).vlan_features = presence.features.0 & !Features::LARGE_RECEIVE.0;
+            // All of them: what a VLAN doesn't have is switched off below it.
+            (*raw).vlan_features = presence.features.0;
             (*raw).needed_headroom = presence.headroom;
             (*raw).watchdog_timeo = 15 * hv_bindings::HZ_VALUE as i32;
             hv_bindings::netif_set_tso_max_size(raw, presence.largest_segment);
