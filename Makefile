@@ -55,14 +55,14 @@ hvhost: root ## our own VMBus host: static binaries of hvhost and hvctl
 host-shell: modules ## a guest on hvhost, with disks and a NIC and a shell in it
 	@tools/lab/run-shell host-shell
 
-check: ## all checks and tests; SUITE=lint|cargo|fuzz|build|bus|host|storage, TEST=<case>
+check: ## all checks and tests; SUITE=lint|cargo|fuzz|build|bus|host|storage|net, TEST=<case>
 	@tools/check/run
 
 debug-kernel: kernel ## the debug kernel: KASAN, lockdep, UBSAN, kmemleak
 	@tools/lab/debug-kernel >/dev/null
 
 check-debug: debug-kernel ## the guest suites of our modules in the debug kernel
-	@tools/check/run debug-build debug-bus debug-storage
+	@tools/check/run debug-build debug-bus debug-storage debug-net
 
 check-full: ## everything: check, then check-debug, with one result
 	@CHECK_FULL=1 tools/check/run
