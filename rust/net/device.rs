@@ -398,7 +398,6 @@ impl<T: NicDriver> Registration<T> {
             (*raw).max_mtu = presence.max_mtu;
             (*raw).hw_features = presence.features.0;
             hv_bindings::netdev_set_features(raw, presence.features.0 | presence.fixed.0);
-            // All of them: what a VLAN doesn't have is switched off below it.
             (*raw).vlan_features = presence.features.0;
             (*raw).needed_headroom = presence.headroom;
             (*raw).watchdog_timeo = 15 * hv_bindings::HZ_VALUE as i32;

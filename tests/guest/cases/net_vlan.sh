@@ -26,5 +26,3 @@ must ip link set vlan101 up
 refused "a packet of VLAN 101" ping -q -c 2 -W 1 192.168.100.1
 must ip link del vlan101
 must ip link del vlan100
-# Coalescing doesn't end because of a VLAN.
-[ "$STACK" = c ] || ethtool -k "$NIC" | grep -q '^large-receive-offload: on' || wrong "segments are put together no more"
