@@ -44,6 +44,9 @@ enum Slot {
 /// A question and the room for its answer.
 struct Question<const N: usize> {
     slot: Slot,
+    /// Id of an earlier one that wasn't answered in time. Until it is, the host may read what it was asked
+    /// with.
+    late: Option<u64>,
     bytes: [u8; N],
 }
 
@@ -51,12 +54,18 @@ impl<const N: usize> Question<N> {
     const fn new() -> Self {
         Self {
             slot: Slot::Idle,
+            late: None,
             bytes: [0; N],
         }
     }
 
     /// Keeps an answer; false if it wasn't asked for.
     fn answer(&mut self, id: u64, payload: &[u8]) -> bool {
+        if self.late == Some(id) {
+            // Too late for whoever asked, but others may ask again.
+            self.late = None;
+            return true;
+        }
         if self.slot != Slot::Asked(id) {
             return false;
         }
@@ -74,8 +83,6 @@ struct Asker {
     count: u32,
     /// The RNDIS request under way. The host may read it until it has completed the packet.
     page: SharedPage,
-    /// The host still has the page: nothing can be asked any more.
-    lost: bool,
 }
 
 /// The questions under way.
@@ -110,7 +117,7 @@ impl Control {
                 nvsp_done <- Completion::new(),
                 rndis_done <- Completion::new(),
                 gone: Atomic::new(0),
-                asker <- kernel::new_mutex!(Asker { count: 0, page, lost: false }, "netvsc_asker"),
+                asker <- kernel::new_mutex!(Asker { count: 0, page }, "netvsc_asker"),
             }? Error))
         })
     }
@@ -127,7 +134,7 @@ impl Control {
         message: &GuestMessage,
     ) -> Result<HostMessage> {
         let mut asker = self.asker.lock();
-        let id = asker.next()?;
+        let id = self.next(&mut asker)?;
         let bytes = message.encode(version);
         let payload = [bytes.as_bytes()];
         let packet = OutPacket::in_band(id, &payload).requesting_completion();
@@ -153,6 +160,9 @@ impl Control {
         let mut question = self.nvsp.lock();
         let slot = core::mem::replace(&mut question.slot, Slot::Idle);
         let Slot::Answered(length) = slot else {
+            if sent.is_ok() {
+                question.late = Some(id);
+            }
             waited?;
             return Err(ENODEV);
         };
@@ -174,7 +184,7 @@ impl Control {
         with: impl FnOnce(&HostControl<'_>) -> Result<R>,
     ) -> Result<R> {
         let mut asker = self.asker.lock();
-        let id = asker.next()?;
+        let id = self.next(&mut asker)?;
         let request = request(asker.count);
         self.rndis_done.reinit();
         self.rndis.lock().slot = Slot::Asked(asker.count.into());
@@ -263,7 +273,7 @@ impl Control {
         request: &GuestControl<'_>,
     ) -> Result {
         let mut asker = self.asker.lock();
-        let id = asker.next()?;
+        let id = self.next(&mut asker)?;
         self.send_page(&mut asker, channel, id, version, request)
     }
 
@@ -292,11 +302,20 @@ impl Control {
             Ok(HostMessage::RndisComplete(status)) if status.is_success() => Ok(()),
             Ok(HostMessage::RndisComplete(_)) => Err(EIO),
             Ok(_) => Err(protocol_error()),
-            Err(error) => {
-                asker.lost = error == ETIMEDOUT;
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
+    }
+
+    /// The id of the next question, once the host has nothing of an earlier one. Those of frames have
+    /// something in the lower half.
+    fn next(&self, asker: &mut Asker) -> Result<u64> {
+        while self.nvsp.lock().late.is_some() {
+            self.check_gone()?;
+            let end = self.nvsp_done.wait_timeout_ms(WAIT_MS);
+            end.map_err(|_| ETIMEDOUT)?;
+        }
+        asker.count = asker.count.wrapping_add(1).max(1);
+        Ok(u64::from(asker.count) << 32)
     }
 
     fn check_gone(&self) -> Result {
@@ -329,16 +348,5 @@ impl Control {
         self.gone.store(1, Release);
         self.nvsp_done.complete_all();
         self.rndis_done.complete_all();
-    }
-}
-
-impl Asker {
-    /// The id of the next question. Those of frames have something in the lower half.
-    fn next(&mut self) -> Result<u64> {
-        if self.lost {
-            return Err(ETIMEDOUT);
-        }
-        self.count = self.count.wrapping_add(1).max(1);
-        Ok(u64::from(self.count) << 32)
     }
 }

@@ -98,8 +98,8 @@ fn show_session(nic: &Nic, session: &Session, f: &mut fmt::Formatter<'_>) -> fmt
     writeln!(f, "coalescing_offered: {}", word(coalesces))?;
     let on = coalesces && features.contains(Features::LARGE_RECEIVE);
     writeln!(f, "coalescing: {}", word(on))?;
-    // Neither is asked for yet.
-    writeln!(f, "vmq: no")?;
+    writeln!(f, "vmq: {}", word(session.has_lent()))?;
+    // Not asked for yet.
     writeln!(f, "chimney: no")
 }
 

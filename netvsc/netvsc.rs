@@ -5,7 +5,8 @@
 //! `netvsc_wire` knows what travels. [`module`] is what all NICs share, [`device`] binds one and lets go of it, [`nic`] is what the stack
 //! calls, [`session`] comes to terms with the host and ends it again, [`control`] asks the host
 //! questions, [`offload`], [`spread`] and [`link`] those of what it can do, of flows and of the link, [`queue`] is a channel
-//! that is polled, [`transmit`] sends frames, [`batch`] several at once, and [`receive`] takes them.
+//! that is polled, [`transmit`] sends frames, [`batch`] several at once, [`receive`] takes them,
+//! [`vmq`] from where the stack can use them, and [`owed`] tells the host that their places are free.
 
 mod batch;
 mod control;
@@ -15,6 +16,7 @@ mod link;
 mod module;
 mod nic;
 mod offload;
+mod owed;
 mod queue;
 mod receive;
 mod session;
@@ -22,6 +24,7 @@ mod slots;
 mod spread;
 mod stats;
 mod transmit;
+mod vmq;
 
 use kernel::prelude::*;
 use vmbus::vmbus_device_table;
@@ -43,6 +46,10 @@ module! {
         channels: u32 {
             default: 0,
             description: "Most channels of a NIC; 0: one for each CPU, at most 16",
+        },
+        vmq: u32 {
+            default: 1,
+            description: "1: a host that wants to may put frames where the stack uses them; 0: all are copied",
         },
     },
 }

@@ -12,7 +12,7 @@ use kernel::{
     },
     workqueue::{Work, WorkItem},
 };
-use kernel_ext::{rcu::RcuSlot, shared::Shared};
+use kernel_ext::{lock::IrqLock, new_irq_lock, rcu::RcuSlot, shared::Shared};
 use net::{
     Channels, Dev, Device, Features, Filter, Link, NicDriver, QueueStatistics, Rings, SkBuff,
     SpreadSize, Statistics,
@@ -30,6 +30,7 @@ use crate::{
     session::{Division, Session, Settings},
     spread::Spread,
     stats::{QueueStats, Stats},
+    vmq::Asked,
 };
 
 /// A NIC.
@@ -54,6 +55,9 @@ pub(crate) struct Nic {
     filter: Atomic<u32>,
     /// 1 when the host may put segments together, if it is told to.
     pub(crate) coalesces: Atomic<u32>,
+    /// The buffer that the host has asked for and not been given yet.
+    #[pin]
+    asked: IrqLock<Option<Asked>>,
     /// 1 while there is a link.
     pub(crate) link_up: Atomic<u32>,
     /// Its speed in Mbit/s; 0: unknown.
@@ -93,6 +97,7 @@ impl Nic {
                 up: Atomic::new(0),
                 filter: Atomic::new(0),
                 coalesces: Atomic::new(0),
+                asked <- new_irq_lock!(None, "netvsc_asked"),
                 link_up: Atomic::new(0),
                 megabits: Atomic::new(0),
                 stats: Stats::new(),
@@ -136,6 +141,8 @@ impl Nic {
     /// Those of [`Session::begin`].
     pub(crate) fn connect(self: &Arc<Self>, settings: &Settings) -> Result<crate::offload::Agreed> {
         let mut now = self.settings.lock();
+        // What an earlier session was asked for.
+        *self.asked.lock() = None;
         let (session, agreed) = Session::begin(self, settings)?;
         if let Err(error) = self.ask_link(&session) {
             session.end();
@@ -184,6 +191,12 @@ impl Nic {
         changed.map(|_| ())
     }
 
+    /// The host asks for a buffer. Any context.
+    pub(crate) fn asked_for_buffer(self: &Arc<Self>, asked: Asked) {
+        *self.asked.lock() = Some(asked);
+        self.look();
+    }
+
     /// Has somebody look at what changed. Any context.
     pub(crate) fn look(self: &Arc<Self>) {
         // `Err`: it is queued already.
@@ -211,6 +224,10 @@ impl WorkItem for Nic {
     fn run(this: Arc<Self>) {
         let _ = this.tell_filter();
         if let Some(session) = this.session.get() {
+            let asked = this.asked.lock().take();
+            if let Some(asked) = asked {
+                session.lend_buffer(asked);
+            }
             let channels = session.settle() as u16;
             net::with_rtnl(|| {
                 let _ = this.device.use_queues(channels);

@@ -11,27 +11,23 @@ use kernel::{
 };
 use kernel_ext::{lock::TryCell, rcu::RcuSlot};
 use net::{Frames, Napi, Poll, Polled};
-use netvsc_wire::{
-    nvsp::{HostMessage, Status},
-    GuestMessage, Version,
-};
+use netvsc_wire::{HostMessage, Version};
 use vmbus::{Channel, Handler, Tagged};
 use vmbus_wire::{
-    packet::{OutPacket, Packet, PacketBody},
+    packet::{Packet, PacketBody},
     tagged::has_no_place,
 };
 
 use crate::{
     batch::{Batch, SendSections},
     nic::Nic,
+    owed::{Owed, OWED},
     receive::{ReceiveBuffer, Segment},
     slots::Slots,
     stats::QueueStats,
     transmit::PLACES,
+    vmq::{Asked, Lent},
 };
-
-/// Completions for the host that find no room in the ring, kept for later.
-const OWED: usize = 16_384;
 
 /// What a poll counts, to be told of at once.
 pub(crate) struct Turn {
@@ -58,8 +54,12 @@ pub(crate) struct Queue {
     pub(crate) places: Slots,
     /// What the host is putting together; only the poll uses it.
     pub(crate) segment: TryCell<Segment>,
+    /// The buffer that the host has asked for, if it has.
+    pub(crate) lent_buffer: RcuSlot<ReceiveBuffer>,
+    /// Frames in it that the stack has; only the poll uses it.
+    pub(crate) lent: TryCell<Lent>,
     /// Packets of the host that are to be completed; only the poll uses it.
-    owed: TryCell<KVVec<u64>>,
+    pub(crate) owed: TryCell<KVVec<Owed>>,
     /// Bytes that were counted as on their way and weren't sent; the next poll takes them off.
     pub(crate) unsent: Atomic<u32>,
 }
@@ -81,6 +81,8 @@ impl Queue {
             batch: TryCell::new(None),
             places: Slots::new(PLACES)?,
             segment: TryCell::new(Segment::new()?),
+            lent_buffer: RcuSlot::new(None),
+            lent: TryCell::new(Lent::new()?),
             owed: TryCell::new(owed),
             unsent: Atomic::new(0),
         })
@@ -104,65 +106,29 @@ impl Queue {
             PacketBody::XferPages(ref pages) => {
                 self.frames_received(napi, channel, pages);
                 if packet.completion_requested {
-                    self.owe(channel, id);
+                    self.owe(channel, Owed::Rndis(id));
                 }
             }
-            PacketBody::InBand => self.told(channel, packet.payload),
+            PacketBody::InBand => self.told(napi, channel, id, packet.payload),
             _ => self.broke(channel, format_args!("a packet with pages of its own")),
         }
     }
 
     /// The host says something that is no answer.
-    fn told(&self, channel: &Channel, payload: &[u8]) {
+    fn told(&self, napi: &Polled<'_>, channel: &Channel, id: u64, payload: &[u8]) {
         match HostMessage::parse(self.version, payload) {
+            Ok(HostMessage::VmqPacket(packet)) => self.frame_in_place(napi, channel, id, &packet),
+            Ok(HostMessage::AllocReceiveBuffer { allocation, length }) if self.number == 0 => {
+                self.nic.asked_for_buffer(Asked {
+                    transaction: id,
+                    allocation,
+                    bytes: length,
+                });
+            }
             // The stack's own choice of a queue is as good, and no virtual function is taken.
             Ok(HostMessage::SendTable(_) | HostMessage::VfAssociation(_)) => {}
             Ok(_) => self.broke(channel, format_args!("a message that nobody waits for")),
             Err(error) => self.broke(channel, format_args!("{error}")),
-        }
-    }
-
-    /// The host's packet is to be completed: its place in the receive buffer is free.
-    fn owe(&self, channel: &Channel, id: u64) {
-        if let Some(mut owed) = self.owed.try_take() {
-            if owed.is_empty() && self.complete(channel, id) {
-                return;
-            }
-            self.nic.stats.rx_completions_waited.inc();
-            // There are no more than pieces of the receive buffer, unless the host lies.
-            if owed.push_within_capacity(id).is_err() {
-                drop(owed);
-                self.broke(
-                    channel,
-                    format_args!("more packets than the receive buffer has room for"),
-                );
-            }
-        }
-    }
-
-    /// Sends a completion; false when there is no room.
-    fn complete(&self, channel: &Channel, id: u64) -> bool {
-        let message = GuestMessage::RndisComplete(Status::SUCCESS).encode(self.version);
-        let payload = [message.as_bytes()];
-        let packet = OutPacket::completion(id, &payload);
-        // A channel that is gone needs none.
-        !matches!(
-            channel.send_load(&packet, false),
-            Err((vmbus::SendError::Full, _))
-        )
-    }
-
-    /// Sends what is owed, as far as there is room.
-    fn pay(&self, channel: &Channel) {
-        if let Some(mut owed) = self.owed.try_take() {
-            let mut paid = 0;
-            for id in owed.iter() {
-                if !self.complete(channel, *id) {
-                    break;
-                }
-                paid += 1;
-            }
-            owed.take_front(paid);
         }
     }
 
@@ -175,27 +141,9 @@ impl Queue {
         if let Some(mut owed) = self.owed.try_take() {
             owed.clear();
         }
-    }
-}
-
-/// Taking entries off the front.
-trait DrainFront {
-    fn take_front(&mut self, front: usize);
-}
-
-impl DrainFront for KVVec<u64> {
-    fn take_front(&mut self, front: usize) {
-        if front == 0 {
-            return;
+        if let Some(mut lent) = self.lent.try_take() {
+            lent.forget();
         }
-        let left = self.len().saturating_sub(front);
-        for index in 0..left {
-            let value = self.get(index + front).copied().unwrap_or(0);
-            if let Some(place) = self.get_mut(index) {
-                *place = value;
-            }
-        }
-        self.truncate(left);
     }
 }
 
@@ -218,6 +166,7 @@ impl Poll for Queue {
         let done = channel.poll(budget, |packet| {
             self.packet(napi, &channel, &packet, &mut turn);
         });
+        self.take_back(&channel);
         self.pay(&channel);
         if turn.bytes_sent != 0 {
             let (frames, bytes) = (turn.frames_sent, turn.bytes_sent);

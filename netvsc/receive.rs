@@ -5,6 +5,8 @@
 //! The host may write to the buffer at any time. The head of a message is copied once, and read from
 //! the copy; the frame is copied once, into memory of the stack.
 
+use core::ops::Range;
+
 use kernel::{
     prelude::*,
     sync::{atomic::Relaxed, rcu, Arc},
@@ -25,6 +27,12 @@ const HEAD_BYTES: usize = 256;
 
 /// Bytes of the longest message that isn't a frame.
 const CONTROL_BYTES: usize = 1024;
+
+/// The least bytes of a frame that isn't copied: less is copied faster than it is kept track of.
+const LEAST_LENT: usize = 768;
+
+/// Bytes of a page of a shared buffer.
+const PAGE: usize = 4096;
 
 /// The least bytes of a frame.
 const ETHERNET_HEADER: usize = netvsc_wire::ETHERNET_HEADER_BYTES as usize;
@@ -81,6 +89,28 @@ pub(crate) struct ReceiveBuffer {
     pub(crate) buffer: Arc<SharedBuffer>,
     /// The number that transfer-page packets name it by.
     pub(crate) id: u16,
+    /// Frames may stay where they are while the stack has them.
+    lends: bool,
+}
+
+impl ReceiveBuffer {
+    /// One that frames are copied from.
+    pub(crate) fn new(buffer: Arc<SharedBuffer>, id: u16) -> Self {
+        Self {
+            buffer,
+            id,
+            lends: false,
+        }
+    }
+
+    /// One whose pages the stack may have.
+    pub(crate) fn lending(buffer: Arc<SharedBuffer>) -> Self {
+        Self {
+            buffer,
+            id: 0,
+            lends: true,
+        }
+    }
 }
 
 impl Queue {
@@ -106,7 +136,10 @@ impl Queue {
         }
         for range in pages.ranges {
             match range.within(receive.buffer.size()) {
-                Some(range) => self.message(napi, channel, &receive, range.start, range.len()),
+                Some(range) => {
+                    // Nothing of this buffer is lent.
+                    let _ = self.message(napi, channel, &receive, range.start, range.len());
+                }
                 None => self.bad(
                     channel,
                     format_args!("a frame outside of the receive buffer"),
@@ -122,36 +155,33 @@ impl Queue {
     }
 
     /// The host broke the protocol with what it put into the receive buffer.
-    fn bad(&self, channel: &Channel, what: kernel::fmt::Arguments<'_>) {
+    pub(crate) fn bad(&self, channel: &Channel, what: kernel::fmt::Arguments<'_>) {
         self.nic.stats.rx_bad.inc();
         self.broke(channel, what);
     }
 
-    fn message(
+    /// Takes a message; which pages of the buffer the stack has now.
+    pub(crate) fn message(
         &self,
         napi: &Polled<'_>,
         channel: &Channel,
         receive: &ReceiveBuffer,
         start: usize,
         bytes: usize,
-    ) {
+    ) -> Option<Range<usize>> {
         let window = receive.buffer.window();
         let mut head = [0; HEAD_BYTES];
-        let known = bytes.min(HEAD_BYTES);
-        let Some(head) = head.get_mut(..known) else {
-            return;
-        };
-        if window.read(start, head).is_err() {
-            return;
-        }
+        let head = head.get_mut(..bytes.min(HEAD_BYTES))?;
+        window.read(start, head).ok()?;
         let kind = netvsc_wire::rndis::Header::parse(head, bytes);
         match kind {
             Ok(header) if header.message_type == MessageType::PACKET => {
-                self.frame(napi, channel, receive, start, bytes, head);
+                return self.frame(napi, channel, receive, start, bytes, head);
             }
             Ok(_) => self.control_message(napi, channel, receive, start, bytes),
             Err(error) => self.bad(channel, format_args!("{error}")),
         }
+        None
     }
 
     fn frame(
@@ -162,14 +192,20 @@ impl Queue {
         start: usize,
         bytes: usize,
         head: &[u8],
-    ) {
+    ) -> Option<Range<usize>> {
         let message = match PacketHead::parse(head, bytes) {
             Ok(message) => message,
-            Err(error) => return self.bad(channel, format_args!("{error}")),
+            Err(error) => {
+                self.bad(channel, format_args!("{error}"));
+                return None;
+            }
         };
         let info = match ReceiveInfo::collect(message.ppis.clone()) {
             Ok(info) => info,
-            Err(error) => return self.bad(channel, format_args!("{error}")),
+            Err(error) => {
+                self.bad(channel, format_args!("{error}"));
+                return None;
+            }
         };
         let data = message.data();
         let whole = info
@@ -178,7 +214,8 @@ impl Queue {
         // The parts of a segment but for the first have no headers.
         let least = if whole { ETHERNET_HEADER } else { 1 };
         if data.len() < least || data.end > bytes {
-            return self.bad(channel, format_args!("a frame of {} bytes", data.len()));
+            self.bad(channel, format_args!("a frame of {} bytes", data.len()));
+            return None;
         }
         let features = napi.dev().features();
         let good = features.contains(Features::RECEIVE_CHECKSUM)
@@ -201,6 +238,7 @@ impl Queue {
         match info.packet_id.filter(|id| id.sub_allocated) {
             Some(id) if !(id.first && id.last) => {
                 self.part(napi, channel, receive, part, id, received);
+                None
             }
             _ => self.deliver(napi, receive, &[part], &received),
         }
@@ -231,46 +269,66 @@ impl Queue {
             return self.bad(channel, format_args!("a segment of parts that don't fit"));
         }
         if id.last {
-            self.deliver(napi, receive, &segment.parts, &segment.received);
+            // Parts are copied, whatever the buffer.
+            let _ = self.deliver(napi, receive, &segment.parts, &segment.received);
             self.stats.rx_coalesced.inc();
             segment.parts.clear();
         }
     }
 
-    /// Hands a frame to the stack.
+    /// Hands a frame to the stack; which pages of the buffer it has now.
     fn deliver(
         &self,
         napi: &Polled<'_>,
         receive: &ReceiveBuffer,
         parts: &[Part],
         received: &Received,
-    ) {
+    ) -> Option<Range<usize>> {
         let stats = &self.stats;
-        let Some(first) = parts.first() else {
-            return;
-        };
+        let first = parts.first()?;
         let group = self.is_group(receive, first.offset);
-        match napi.receive(&*self.nic, &receive.buffer.window(), parts, received) {
-            Ok(Taken::Lost) => stats.rx_no_memory.inc(),
-            Ok(taken) => {
-                match taken {
-                    Taken::Dropped => stats.rx_xdp_drop.inc(),
-                    Taken::Sent => stats.rx_xdp_tx.inc(),
-                    Taken::Redirected => stats.rx_xdp_redirect.inc(),
-                    Taken::ByStack | Taken::Lost => {}
-                }
-                stats.rx_packets.inc();
-                let bytes = parts.iter().map(|part| part.bytes as u64).sum();
-                stats.rx_bytes.add(bytes);
-                if received.checksum_good {
-                    stats.rx_checksum_good.inc();
-                }
-                if group {
-                    stats.rx_multicast.inc();
-                }
+        let bytes = parts.iter().map(|part| part.bytes as u64).sum();
+        let lend = receive.lends
+            && parts.len() == 1
+            && first.bytes >= LEAST_LENT
+            && !napi.dev().has_program()
+            && self.may_lend(receive);
+        let taken = if lend {
+            napi.receive_in_place(&receive.buffer, *first, received)
+        } else {
+            napi.receive(&*self.nic, &receive.buffer.window(), parts, received)
+        };
+        let taken = match taken {
+            Ok(Taken::Lost) => {
+                stats.rx_no_memory.inc();
+                return None;
             }
-            Err(_) => self.nic.stats.rx_bad.inc(),
+            Ok(taken) => taken,
+            Err(_) => {
+                self.nic.stats.rx_bad.inc();
+                return None;
+            }
+        };
+        match taken {
+            Taken::Dropped => stats.rx_xdp_drop.inc(),
+            Taken::Sent => stats.rx_xdp_tx.inc(),
+            Taken::Redirected => stats.rx_xdp_redirect.inc(),
+            Taken::ByStack | Taken::Lost => {}
         }
+        stats.rx_packets.inc();
+        stats.rx_bytes.add(bytes);
+        if received.checksum_good {
+            stats.rx_checksum_good.inc();
+        }
+        if group {
+            stats.rx_multicast.inc();
+        }
+        if !lend {
+            return None;
+        }
+        stats.rx_in_place.inc();
+        let end = first.offset.checked_add(first.bytes)?;
+        Some(first.offset / PAGE..end.div_ceil(PAGE))
     }
 
     /// Whether a frame is for a group; for counting only.

@@ -112,9 +112,9 @@ impl Division {
 }
 
 /// Memory that the host uses, too.
-struct Shared {
-    buffer: Arc<SharedBuffer>,
-    gpadl: Gpadl,
+pub(crate) struct Shared {
+    pub(crate) buffer: Arc<SharedBuffer>,
+    pub(crate) gpadl: Gpadl,
 }
 
 /// What has to be given back.
@@ -123,6 +123,8 @@ struct Links {
     subs: KVec<Open>,
     receive: Option<Shared>,
     send: Option<Shared>,
+    /// What the host has asked for, for frames of queues.
+    lent: Option<Shared>,
     receive_division: Division,
     send_division: Division,
 }
@@ -217,6 +219,7 @@ impl Session {
                         subs: KVec::new(),
                         receive: None,
                         send: None,
+                        lent: None,
                         receive_division: Division::default(),
                         send_division: Division::default(),
                     },
@@ -244,6 +247,10 @@ impl Session {
             let mut capabilities = Capabilities::IEEE8021Q;
             if version.has_subchannels() {
                 capabilities = capabilities.with(Capabilities::TEAMING);
+            }
+            let vmq: u32 = compat::param(module_parameters::vmq.value());
+            if version.has_vmq() && vmq != 0 {
+                capabilities = capabilities.with(Capabilities::VMQ);
             }
             if version.has_rsc() {
                 capabilities = capabilities.with(Capabilities::RSC);
@@ -316,7 +323,7 @@ impl Session {
         self.links.lock().receive = Some(shared);
         let id = RECEIVE_BUFFER_ID;
         // From here on the host may use it, whatever it answers.
-        let receive = Arc::new(ReceiveBuffer { buffer, id }, GFP_KERNEL)?;
+        let receive = Arc::new(ReceiveBuffer::new(buffer, id), GFP_KERNEL)?;
         for queue in &self.queues {
             drop(queue.receive.replace(Some(receive.clone())));
         }
@@ -492,6 +499,16 @@ impl Session {
         (links.receive_division, links.send_division)
     }
 
+    /// Whether the host has a buffer that it has asked for.
+    pub(crate) fn has_lent(&self) -> bool {
+        self.links.lock().lent.is_some()
+    }
+
+    /// Keeps such a buffer to the end of the session.
+    pub(crate) fn keep_lent(&self, shared: Shared) {
+        self.links.lock().lent = Some(shared);
+    }
+
     /// Asks with an NVSP message.
     pub(crate) fn ask(&self, message: &GuestMessage) -> Result<HostMessage> {
         let control = self.nic.control.get().ok_or(ENODEV)?;
@@ -539,14 +556,13 @@ impl Session {
             control.abandon();
         }
         drop(self.nic.control.replace(None));
-        let (primary, subs, receive, send) = {
+        let (primary, subs, buffers) = {
             let mut links = self.links.lock();
             let subs = core::mem::replace(&mut links.subs, KVec::new());
             (
                 links.primary.take(),
                 subs,
-                links.receive.take(),
-                links.send.take(),
+                [links.receive.take(), links.send.take(), links.lent.take()],
             )
         };
         for queue in &self.queues {
@@ -555,9 +571,10 @@ impl Session {
         rcu::clear(self.queues.iter().map(|queue| &queue.channel));
         rcu::clear(self.queues.iter().map(|queue| &queue.receive));
         rcu::clear(self.queues.iter().map(|queue| &queue.send));
+        rcu::clear(self.queues.iter().map(|queue| &queue.lent_buffer));
         drop(subs);
         drop(primary);
-        for shared in [receive, send].into_iter().flatten() {
+        for shared in buffers.into_iter().flatten() {
             match shared.gpadl.teardown() {
                 Teardown::Reclaimed(_) | Teardown::Leaked => {}
             }
@@ -578,7 +595,7 @@ fn open(offered: Offered, queue: &Arc<Napi<Queue>>) -> Result<Open> {
 }
 
 /// Shares so many bytes with the host.
-fn share(channel: &Channel, bytes: usize) -> Result<Shared> {
+pub(crate) fn share(channel: &Channel, bytes: usize) -> Result<Shared> {
     let pages = Arc::new(PageList::new(bytes / 4096)?, GFP_KERNEL)?;
     let buffer = Arc::new(
         SharedBuffer::map(pages.clone(), 0..bytes / 4096)?,

@@ -63,6 +63,8 @@ counters! {
         rx_multicast,
         /// Frames that the host had put together from several segments.
         rx_coalesced,
+        /// Frames that the stack had where the host had put them.
+        rx_in_place,
         /// Frames lost for want of memory.
         rx_no_memory,
         /// Frames whose checksum the host had verified.

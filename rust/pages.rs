@@ -101,6 +101,21 @@ impl SharedPage {
         unsafe { Window::new(base.cast(), PAGE_SIZE) }
     }
 
+    /// The page itself, for abstractions of what pages are given to. Whoever takes a reference to it may
+    /// read it as long as the host may write to it, and keeps it from being freed.
+    #[inline]
+    pub fn as_raw(&self) -> *mut hv_bindings::page {
+        self.page.as_ptr()
+    }
+
+    /// Whether somebody else has a reference to the page. A moment's answer, but that nobody has stays so
+    /// unless the page is given away again.
+    #[inline]
+    pub fn is_lent(&self) -> bool {
+        // SAFETY: By the type invariant the page is valid.
+        unsafe { hv_bindings::page_is_lent(self.page.as_ptr()) }
+    }
+
     /// Abandons the page: it is never freed, and counted in [`leaked_pages`].
     pub fn leak(self) {
         LEAKED.fetch_add(1, Relaxed);
@@ -110,7 +125,8 @@ impl SharedPage {
 
 impl Drop for SharedPage {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant this is an order-0 page of ours, and nobody else frees it.
+        // SAFETY: By the type invariant this is an order-0 page of ours; with references of others it is
+        // freed when the last of them is given back.
         unsafe { hv_bindings::__free_pages(self.page.as_ptr(), 0) };
     }
 }

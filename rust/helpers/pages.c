@@ -61,3 +61,12 @@ bool hv_helper_sync_clear_bit32(u32 *word, u32 bit)
 		     : "memory");
 	return old;
 }
+
+/* Whether somebody else has a reference; what they did with it is over otherwise. */
+bool hv_helper_page_is_lent(struct page *page)
+{
+	if (page_ref_count(page) > 1)
+		return true;
+	smp_rmb();
+	return false;
+}

@@ -403,6 +403,7 @@ impl<T: NicDriver> Registration<T> {
             (*raw).watchdog_timeo = 15 * hv_bindings::HZ_VALUE as i32;
             hv_bindings::netif_set_tso_max_size(raw, presence.largest_segment);
             hv_bindings::xdp_announce(raw);
+            hv_bindings::netdev_allow_live_address(raw);
         }
         // SAFETY: It is set up, and not registered yet.
         to_result(unsafe { hv_bindings::register_netdev(raw) })?;

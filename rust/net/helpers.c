@@ -22,6 +22,12 @@ void hv_helper_netdev_set_address(struct net_device *dev, const u8 *address)
 	eth_hw_addr_set(dev, address);
 }
 
+/* The address may be changed while the device is up. */
+void hv_helper_netdev_allow_live_address(struct net_device *dev)
+{
+	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
+}
+
 void hv_helper_netdev_start_queues(struct net_device *dev)
 {
 	netif_tx_start_all_queues(dev);
@@ -308,6 +314,34 @@ void hv_helper_skb_fill(struct sk_buff *skb, unsigned int at, const void *from,
 		memcpy(skb->data + at, from, bytes);
 	else
 		skb_store_bits(skb, at, from, bytes);
+}
+
+/* Room for the headers of a frame whose rest stays where it is. */
+struct sk_buff *hv_helper_skb_head(struct napi_struct *napi)
+{
+	struct sk_buff *skb = napi_alloc_skb(napi, HV_SKB_HEAD);
+
+	if (skb)
+		skb_put(skb, HV_SKB_HEAD);
+	return skb;
+}
+
+unsigned int hv_helper_skb_head_bytes(void)
+{
+	return HV_SKB_HEAD;
+}
+
+/* More of the frame, in a page that the stack gets a reference to; false when there is no room. */
+bool hv_helper_skb_lend(struct sk_buff *skb, struct page *page, unsigned int offset,
+			unsigned int bytes)
+{
+	unsigned int frags = skb_shinfo(skb)->nr_frags;
+
+	if (frags == MAX_SKB_FRAGS)
+		return false;
+	get_page(page);
+	skb_add_rx_frag(skb, frags, page, offset, bytes, PAGE_SIZE);
+	return true;
 }
 
 struct hv_skb_received {

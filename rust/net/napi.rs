@@ -10,6 +10,7 @@ use core::{
 };
 
 use kernel::{
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -24,6 +25,7 @@ use kernel::{
 };
 use kernel_ext::pages::{
     OutOfBounds,
+    SharedBuffer,
     Window, //
 };
 
@@ -305,7 +307,57 @@ impl Polled<'_> {
         Ok(Taken::ByStack)
     }
 
-    /// The same with a program that sees the frame.
+    /// Hands a frame to the stack that stays where it is, but for its first bytes, which are copied: the stack
+    /// gets references to its pages ([`SharedPage::is_lent`](kernel_ext::pages::SharedPage::is_lent)).
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfBounds`] when it isn't all inside, or shorter than what is copied.
+    pub fn receive_in_place(
+        &self,
+        buffer: &SharedBuffer,
+        part: Part,
+        info: &Received,
+    ) -> core::result::Result<Taken, OutOfBounds> {
+        let outside = OutOfBounds {
+            offset: part.offset,
+            len: part.bytes,
+        };
+        let end = part.offset.checked_add(part.bytes).ok_or(outside)?;
+        // SAFETY: A plain number.
+        let head = unsafe { hv_bindings::skb_head_bytes() } as usize;
+        if end > buffer.size() || part.bytes < head {
+            return Err(outside);
+        }
+        // SAFETY: By the type invariant this is a poll.
+        let Some(skb) = NonNull::new(unsafe { hv_bindings::skb_head(self.napi) }) else {
+            return Ok(Taken::Lost);
+        };
+        // SAFETY: Just made, and nobody else's.
+        let skb = unsafe { SkBuff::from_stack(skb) };
+        buffer.window().raw(part.offset, head, |from| {
+            // SAFETY: `from` is valid for so many bytes, and the buffer has room for them.
+            unsafe { hv_bindings::skb_fill(skb.raw(), 0, from.cast(), head as u32) };
+        })?;
+        let mut at = part.offset + head;
+        while at < end {
+            let page = buffer.pages().page(at / PAGE_SIZE).ok_or(outside)?;
+            let offset = at % PAGE_SIZE;
+            let bytes = (PAGE_SIZE - offset).min(end - at);
+            // SAFETY: The page is valid, and of order 0; what is inside of it was just made sure.
+            let added = unsafe {
+                hv_bindings::skb_lend(skb.raw(), page.as_raw(), offset as u32, bytes as u32)
+            };
+            if !added {
+                return Ok(Taken::Lost);
+            }
+            at += bytes;
+        }
+        self.deliver(skb, info);
+        Ok(Taken::ByStack)
+    }
+
+    /// [`Polled::receive`] with a program that sees the frame.
     fn receive_seen<D: NicDriver>(
         &self,
         driver: &D,
