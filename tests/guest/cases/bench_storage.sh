@@ -141,5 +141,11 @@ for jobs in 1 4; do
 		measure 4k-randwrite-$shape 49 IOPS 4096 --rw=randwrite --bs=4k --iodepth=$depth --numjobs=$jobs
 	done
 done
+# As a database does it: several at a time.
+batch="--rw=randread --bs=4k --iodepth=32 --iodepth_batch_submit=16 --iodepth_batch_complete_min=16 --iodepth_batch_complete_max=16"
+# shellcheck disable=SC2086 # words
+measure 4k-randread-qd32-b16 8 IOPS 4096 $batch
+# shellcheck disable=SC2086 # words
+measure 4k-randwrite-qd32-b16 49 IOPS 4096 $batch --rw=randwrite
 measure 128k-read-qd8-j1 7 KiB/s 131072 --rw=read --bs=128k --iodepth=8
 measure 128k-write-qd8-j1 48 KiB/s 131072 --rw=write --bs=128k --iodepth=8
