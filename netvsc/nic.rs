@@ -188,6 +188,8 @@ impl Nic {
             nic.tell_filter()?;
             dev.start_queues();
         }
+        // What the host has asked for meanwhile.
+        nic.look();
         changed.map(|_| ())
     }
 
