@@ -7,9 +7,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Full, Relaxed},
         rcu, Arc, ArcBorrow, Mutex,
     },
+    time::{delay::fsleep, Delta},
     workqueue::{Work, WorkItem},
 };
 use kernel_ext::{lock::IrqLock, new_irq_lock, rcu::RcuSlot, shared::Shared};
@@ -55,9 +56,16 @@ pub(crate) struct Nic {
     filter: Atomic<u32>,
     /// 1 when the host may put segments together, if it is told to.
     pub(crate) coalesces: Atomic<u32>,
+    /// 1 while the stack may send.
+    sending: Atomic<u32>,
     /// The buffer that the host has asked for and not been given yet.
     #[pin]
     asked: IrqLock<Option<Asked>>,
+    /// 1 when it has no use for it any more.
+    freed: Atomic<u32>,
+    /// The least sub-channel that is gone.
+    #[pin]
+    lost_from: IrqLock<Option<u16>>,
     /// 1 while there is a link.
     pub(crate) link_up: Atomic<u32>,
     /// Its speed in Mbit/s; 0: unknown.
@@ -97,7 +105,10 @@ impl Nic {
                 up: Atomic::new(0),
                 filter: Atomic::new(0),
                 coalesces: Atomic::new(0),
+                sending: Atomic::new(0),
                 asked <- new_irq_lock!(None, "netvsc_asked"),
+                freed: Atomic::new(0),
+                lost_from <- new_irq_lock!(None, "netvsc_lost"),
                 link_up: Atomic::new(0),
                 megabits: Atomic::new(0),
                 stats: Stats::new(),
@@ -141,8 +152,10 @@ impl Nic {
     /// Those of [`Session::begin`].
     pub(crate) fn connect(self: &Arc<Self>, settings: &Settings) -> Result<crate::offload::Agreed> {
         let mut now = self.settings.lock();
-        // What an earlier session was asked for.
+        // What an earlier session was asked for, and what became of it.
         *self.asked.lock() = None;
+        *self.lost_from.lock() = None;
+        self.freed.store(0, Relaxed);
         let (session, agreed) = Session::begin(self, settings)?;
         if let Err(error) = self.ask_link(&session) {
             session.end();
@@ -174,29 +187,118 @@ impl Nic {
     fn reconnect(nic: &Arc<Self>, dev: &Dev, settings: &Settings) -> Result {
         let before = nic.settings();
         let up = nic.up.load(Relaxed) != 0;
-        dev.disable_queues();
+        nic.stop_sending(dev);
         nic.disconnect();
-        let changed = nic.connect(settings);
+        let mut changed = nic.connect(settings).map(|_| ());
         if let Err(error) = &changed {
             kernel_ext::log_err!("{}: no session with {settings:?}: {error:?}\n", nic.name());
             nic.connect(&before)?;
         }
+        // From here on there is a session, and frames go whatever else fails.
         if let Some(session) = nic.session.get() {
-            dev.use_queues(session.settle() as u16)?;
+            let used = dev.use_queues(session.settle() as u16);
+            changed = changed.and(used);
         }
         if up {
-            nic.tell_filter()?;
-            dev.start_queues();
+            if let Err(error) = nic.tell_filter() {
+                kernel_ext::log_warn!("{}: the host has no filter: {error:?}\n", nic.name());
+            }
+            nic.start_sending(dev);
         }
         // What the host has asked for meanwhile.
         nic.look();
-        changed.map(|_| ())
+        changed
     }
 
-    /// The host asks for a buffer. Any context.
-    pub(crate) fn asked_for_buffer(self: &Arc<Self>, asked: Asked) {
-        *self.asked.lock() = Some(asked);
+    /// No frame comes from now on. Process context.
+    fn stop_sending(&self, dev: &Dev) {
+        // First, so that no poll lets them come again.
+        self.sending.xchg(0, Full);
+        dev.disable_queues();
+    }
+
+    /// Frames may come. Process context.
+    fn start_sending(&self, dev: &Dev) {
+        self.sending.xchg(1, Full);
+        dev.start_queues();
+    }
+
+    /// Wakes a queue, unless frames are kept away from all of them. Any context.
+    pub(crate) fn wake(&self, dev: &Dev, queue: u16) -> bool {
+        if self.sending.load(Relaxed) == 0 {
+            return false;
+        }
+        dev.wake_queue(queue);
+        // Both look at what the other does, after they did theirs.
+        kernel_ext::barrier::virt_mb();
+        if self.sending.load(Relaxed) == 0 {
+            dev.stop_queue(queue);
+        }
+        true
+    }
+
+    /// A sub-channel is gone: another session does without it. Any context.
+    pub(crate) fn lost_queue(self: &Arc<Self>, queue: u16) {
+        let mut least = self.lost_from.lock();
+        *least = Some(least.map_or(queue, |other| other.min(queue)));
+        drop(least);
         self.look();
+    }
+
+    /// Begins another session if a sub-channel of this one is gone. Process context, not under RTNL.
+    fn replace_queues(self: &Arc<Self>) {
+        let Some(lost) = self.lost_from.lock().take() else {
+            return;
+        };
+        // When the whole device goes, the primary channel does so, too.
+        fsleep(Delta::from_millis(200));
+        net::with_rtnl(|| {
+            // The host may do that again, but not for ever.
+            let settings = Settings {
+                channels: lost.max(1).into(),
+                ..self.settings()
+            };
+            let session = self.session.get();
+            let goes_on = session.is_some_and(|session| !session.channel.is_rescinded());
+            if goes_on && self.device.is_registered() {
+                kernel_ext::log_warn!("{}: sub-channel {lost} is gone\n", self.name());
+                let _ = Self::reconnect(self, &self.device, &settings);
+            }
+        });
+    }
+
+    /// The host asks for a buffer; false when it has asked before and not been answered. Any context.
+    pub(crate) fn asked_for_buffer(self: &Arc<Self>, asked: Asked) -> bool {
+        let mut place = self.asked.lock();
+        let free = place.is_none();
+        if free {
+            *place = Some(asked);
+        }
+        drop(place);
+        self.look();
+        free
+    }
+
+    /// The host has no use for the buffer any more. Any context.
+    pub(crate) fn freed_buffer(self: &Arc<Self>) {
+        self.freed.store(1, Relaxed);
+        self.look();
+    }
+
+    /// Gives the host the buffer that it has asked for. Process context.
+    fn lend_buffer(&self) {
+        // So that the session doesn't end meanwhile.
+        let _changing = self.settings.lock();
+        let Some(session) = self.session.get() else {
+            return;
+        };
+        if self.freed.xchg(0, Full) != 0 {
+            session.reclaim_buffer();
+        }
+        let asked = self.asked.lock().take();
+        if let Some(asked) = asked {
+            session.lend_buffer(asked);
+        }
     }
 
     /// Has somebody look at what changed. Any context.
@@ -224,17 +326,19 @@ impl WorkItem for Nic {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        this.replace_queues();
         let _ = this.tell_filter();
+        this.lend_buffer();
         if let Some(session) = this.session.get() {
-            let asked = this.asked.lock().take();
-            if let Some(asked) = asked {
-                session.lend_buffer(asked);
-            }
-            let channels = session.settle() as u16;
-            net::with_rtnl(|| {
-                let _ = this.device.use_queues(channels);
-            });
+            session.settle();
         }
+        net::with_rtnl(|| {
+            // Not that of before: there may be another by now.
+            if let Some(session) = this.session.get() {
+                let channels = session.channels.load(Relaxed) as u16;
+                let _ = this.device.use_queues(channels);
+            }
+        });
     }
 }
 
@@ -246,13 +350,13 @@ impl NicDriver for Nic {
         this.up.store(1, Relaxed);
         this.tell_filter()
             .inspect_err(|_| this.up.store(0, Relaxed))?;
-        dev.start_queues();
+        this.start_sending(dev);
         Ok(())
     }
 
     fn stop(this: ArcBorrow<'_, Self>, dev: &Dev) {
         this.up.store(0, Relaxed);
-        dev.disable_queues();
+        this.stop_sending(dev);
         // A host that is gone sends nothing anyway.
         let _ = this.tell_filter();
     }

@@ -88,6 +88,14 @@ impl Queue {
         })
     }
 
+    /// The channel is gone. With the primary one the device goes, with another the NIC does without.
+    fn lost(&self) {
+        match self.number {
+            0 => self.nic.lost(),
+            number => self.nic.lost_queue(number),
+        }
+    }
+
     /// The host broke the protocol.
     pub(crate) fn broke(&self, channel: &Channel, what: kernel::fmt::Arguments<'_>) {
         self.nic.stats.protocol_errors.inc();
@@ -109,21 +117,32 @@ impl Queue {
                     self.owe(channel, Owed::Rndis(id));
                 }
             }
-            PacketBody::InBand => self.told(napi, channel, id, packet.payload),
+            PacketBody::InBand => self.told(napi, channel, packet),
             _ => self.broke(channel, format_args!("a packet with pages of its own")),
         }
     }
 
     /// The host says something that is no answer.
-    fn told(&self, napi: &Polled<'_>, channel: &Channel, id: u64, payload: &[u8]) {
-        match HostMessage::parse(self.version, payload) {
-            Ok(HostMessage::VmqPacket(packet)) => self.frame_in_place(napi, channel, id, &packet),
-            Ok(HostMessage::AllocReceiveBuffer { allocation, length }) if self.number == 0 => {
-                self.nic.asked_for_buffer(Asked {
+    fn told(&self, napi: &Polled<'_>, channel: &Channel, packet: &Packet<'_>) {
+        let (id, wanted) = (packet.transaction_id, packet.completion_requested);
+        match HostMessage::parse(self.version, packet.payload) {
+            Ok(HostMessage::VmqPacket(frame)) if wanted => {
+                self.frame_in_place(napi, channel, id, &frame);
+            }
+            Ok(HostMessage::AllocReceiveBuffer { allocation, length })
+                if wanted && self.number == 0 =>
+            {
+                let asked = Asked {
                     transaction: id,
                     allocation,
                     bytes: length,
-                });
+                };
+                if !self.nic.asked_for_buffer(asked) {
+                    self.broke(channel, format_args!("a second request for a buffer"));
+                }
+            }
+            Ok(HostMessage::FreeReceiveBuffer { .. }) if self.number == 0 => {
+                self.nic.freed_buffer();
             }
             // The stack's own choice of a queue is as good, and no virtual function is taken.
             Ok(HostMessage::SendTable(_) | HostMessage::VfAssociation(_)) => {}
@@ -166,6 +185,8 @@ impl Poll for Queue {
         let done = channel.poll(budget, |packet| {
             self.packet(napi, &channel, &packet, &mut turn);
         });
+        // Before anything is sent: what asks for room from here on is to be told of it.
+        channel.poll_out();
         self.take_back(&channel);
         self.pay(&channel);
         if turn.bytes_sent != 0 {
@@ -174,7 +195,6 @@ impl Poll for Queue {
         }
         self.unblock(napi.dev(), &channel);
         channel.flush();
-        channel.poll_out();
         if done < budget && napi.complete(done) && channel.poll_end() {
             napi.again();
         }
@@ -197,11 +217,11 @@ impl Handler for Listener {
     }
 
     fn failed(&self, _channel: &Channel) {
-        self.0.nic.lost();
+        self.0.lost();
     }
 
     fn rescinded(&self, _channel: &Channel) {
-        self.0.nic.lost();
+        self.0.lost();
     }
 
     fn pending(&self) -> usize {

@@ -254,7 +254,8 @@ impl Queue {
         id: PacketId,
         received: Received,
     ) {
-        if self.nic.coalesces.load(Relaxed) == 0 {
+        // A program is to see every frame, which it can't in parts.
+        if self.nic.coalesces.load(Relaxed) == 0 || napi.dev().has_program() {
             return self.bad(channel, format_args!("a segment that nobody agreed on"));
         }
         let Some(mut segment) = self.segment.try_take() else {

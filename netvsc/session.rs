@@ -504,6 +504,11 @@ impl Session {
         self.links.lock().lent.is_some()
     }
 
+    /// Takes it out.
+    pub(crate) fn take_lent(&self) -> Option<Shared> {
+        self.links.lock().lent.take()
+    }
+
     /// Keeps such a buffer to the end of the session.
     pub(crate) fn keep_lent(&self, shared: Shared) {
         self.links.lock().lent = Some(shared);

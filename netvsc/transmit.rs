@@ -149,8 +149,11 @@ impl Queue {
                 self.send_batch(dev, &channel, &mut batch);
             }
             channel.flush();
-            // What was completed before the queue was stopped doesn't wake it.
-            self.unblock(dev, &channel);
+            // What was completed before the queue was stopped doesn't wake it; a ring that is full does,
+            // when the host has made room.
+            if !channel.waits_for_room() {
+                self.unblock(dev, &channel);
+            }
         }
         result
     }
@@ -294,8 +297,7 @@ impl Queue {
         let sent = self.send_batch(dev, channel, &mut batch);
         drop(batch);
         channel.flush();
-        if sent && self.places.free() >= WAKE_PLACES {
-            dev.wake_queue(self.number);
+        if sent && self.places.free() >= WAKE_PLACES && self.nic.wake(dev, self.number) {
             self.stats.tx_woken.inc();
         }
     }

@@ -20,7 +20,7 @@ use netvsc_wire::{
     vmq::{AllocationId, BufferId, VmqPacket},
     GuestMessage,
 };
-use vmbus::Channel;
+use vmbus::{gpadl::Teardown, Channel};
 use vmbus_wire::packet::OutPacket;
 
 use crate::{
@@ -64,6 +64,8 @@ struct LentFrame {
 /// The frames of a queue that the stack has.
 pub(crate) struct Lent {
     frames: KVVec<LentFrame>,
+    /// Pages of all of them.
+    pages: usize,
     /// Where the next look begins.
     next: usize,
 }
@@ -77,6 +79,7 @@ impl Lent {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             frames: KVVec::with_capacity(MOST_LENT, GFP_KERNEL)?,
+            pages: 0,
             next: 0,
         })
     }
@@ -104,6 +107,7 @@ impl Lent {
             if let Some(place) = self.frames.get_mut(self.next) {
                 *place = last;
             }
+            self.pages = self.pages.saturating_sub(frame.pages as usize);
             return Some(frame.id);
         }
         None
@@ -112,7 +116,7 @@ impl Lent {
     /// Forgets all: nobody waits for completions any more.
     pub(crate) fn forget(&mut self) {
         self.frames.clear();
-        self.next = 0;
+        (self.pages, self.next) = (0, 0);
     }
 }
 
@@ -141,12 +145,15 @@ impl Queue {
         let lent = self.message(napi, channel, &buffer, head.start, size - head.start);
         let kept = lent.and_then(|pages| {
             let mut all = self.lent.try_take()?;
+            let count = pages.len();
             let frame = LentFrame {
                 id,
                 first: u32::try_from(pages.start).ok()?,
-                pages: u32::try_from(pages.len()).ok()?,
+                pages: u32::try_from(count).ok()?,
             };
-            all.frames.push_within_capacity(frame).ok()
+            all.frames.push_within_capacity(frame).ok()?;
+            all.pages += count;
+            Some(())
         });
         if kept.is_none() {
             self.owe(channel, Owed::Vmq(id));
@@ -159,7 +166,7 @@ impl Queue {
         let share = pages / 2 / usize::from(self.nic.device.queues().max(1));
         self.lent
             .try_take()
-            .is_some_and(|lent| lent.frames.len() < share.min(MOST_LENT))
+            .is_some_and(|lent| lent.pages < share && lent.frames.len() < MOST_LENT)
     }
 
     /// Completes the packets of frames that the stack has given back.
@@ -188,7 +195,7 @@ impl Session {
         let answer = match self.make_buffer(asked.bytes) {
             Ok(gpadl) => self.allocated(asked, rndis::Status::SUCCESS, gpadl),
             Err(error) => {
-                kernel_ext::log_warn!(
+                kernel_ext::log_warn_limited!(
                     "{}: no buffer of {} bytes for queues: {error:?}\n",
                     self.nic.name(),
                     asked.bytes
@@ -204,6 +211,18 @@ impl Session {
                 Err(vmbus::SendError::Full) => fsleep(Delta::from_millis(10)),
                 _ => return,
             }
+        }
+    }
+
+    /// Takes back what the host has no use for. What the stack still has of it stays until it is given back.
+    /// Process context.
+    pub(crate) fn reclaim_buffer(&self) {
+        let Some(shared) = self.take_lent() else {
+            return;
+        };
+        kernel_ext::rcu::clear(self.queues.iter().map(|queue| &queue.lent_buffer));
+        match shared.gpadl.teardown() {
+            Teardown::Reclaimed(_) | Teardown::Leaked => {}
         }
     }
 

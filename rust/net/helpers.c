@@ -31,6 +31,8 @@ void hv_helper_netdev_allow_live_address(struct net_device *dev)
 void hv_helper_netdev_start_queues(struct net_device *dev)
 {
 	netif_tx_start_all_queues(dev);
+	/* What the stack kept meanwhile goes now, whatever it was stopped by. */
+	netif_tx_schedule_all(dev);
 }
 
 void hv_helper_netdev_disable_queues(struct net_device *dev)

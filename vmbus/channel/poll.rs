@@ -50,6 +50,11 @@ impl Channel {
         }
     }
 
+    /// Whether a packet found no room and the host was asked to signal when there is some. Any context.
+    pub fn waits_for_room(&self) -> bool {
+        self.out_waits.load(kernel::sync::atomic::Acquire) != 0
+    }
+
     /// Whether a packet found no room; asks no longer for a signal when there is some, which
     /// [`Handler::writable`](super::Handler::writable) is told of. Any context.
     pub fn poll_out(self: &Arc<Self>) {

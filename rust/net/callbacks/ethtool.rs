@@ -156,12 +156,12 @@ extern "C" fn get_rxfh<T: NicDriver>(
 ) -> ffi::c_int {
     // SAFETY: As for `get_link_ksettings`.
     let (driver, out) = unsafe { (driver::<T>(raw).0, &mut *out) };
-    let size = driver.spread_size();
-    // SAFETY: Each is null, or has as many places as the driver said.
+    // Not the driver's sizes of now: these are those of what was allocated.
+    // SAFETY: Each is null, or has as many places as is said.
     let (table, key) = unsafe {
         (
-            places(out.indir, size.entries),
-            places(out.key, size.key), //
+            places(out.indir, out.indir_size),
+            places(out.key, out.key_size), //
         )
     };
     driver.spread(table, key);
@@ -184,12 +184,11 @@ extern "C" fn set_rxfh<T: NicDriver>(
         if function != hv_bindings::HASH_NO_CHANGE && function != hv_bindings::HASH_TOEPLITZ {
             return Err(EOPNOTSUPP);
         }
-        let size = driver.spread_size();
-        // SAFETY: Each is null, or has as many places as the driver said.
+        // SAFETY: Each is null, or has as many places as is said.
         let (table, key) = unsafe {
             (
-                places(wanted.indir, size.entries),
-                places(wanted.key, size.key),
+                places(wanted.indir, wanted.indir_size),
+                places(wanted.key, wanted.key_size),
             )
         };
         let table = (!table.is_empty()).then_some(&*table);
@@ -204,7 +203,7 @@ extern "C" fn set_rxfh<T: NicDriver>(
 ///
 /// It is null, or valid for so many that nobody else uses during `'a`.
 unsafe fn places<'a, V>(pointer: *mut V, count: u32) -> &'a mut [V] {
-    if pointer.is_null() {
+    if pointer.is_null() || count == hv_bindings::INDIR_NO_CHANGE {
         return &mut [];
     }
     // SAFETY: The caller's promise.

@@ -46,14 +46,20 @@ pub(super) extern "C" fn send<T: NicDriver>(
         (driver, dev, slice::from_raw_parts(frames, count), queue)
     };
     let mut used = 0;
-    let mut next = || {
+    let mut make = || {
         let frame = *frames.get(used)?;
         // SAFETY: A frame of the stack's; it is used up if a buffer comes of it.
         let skb = NonNull::new(unsafe { hv_bindings::xdp_buffer(raw, frame) })?;
         used += 1;
-        // The host is told of them all at once, whether the stack sends more or not.
         // SAFETY: Just made.
-        Some((unsafe { SkBuff::from_stack(skb) }, used < count))
+        Some(unsafe { SkBuff::from_stack(skb) })
+    };
+    // One ahead: the host is told of all at once, when there really is no other.
+    let mut ahead = make();
+    let mut next = || {
+        let frame = ahead.take()?;
+        ahead = make();
+        Some((frame, ahead.is_some()))
     };
     dev.send_frames(&*driver, queue, &mut next);
     used as ffi::c_int

@@ -4,7 +4,7 @@
 
 load_net
 all_there() { nic_is_there 7; }
-wait_for 30 all_there || fail "not all NICs are there: $(ls /sys/class/net | tr '\n' ' ')"
+wait_for 30 all_there || fail "not all NICs are there: $(echo /sys/class/net/*)"
 count=0
 while [ $count -lt 8 ]; do
 	NIC=$(nic $count)
