@@ -62,11 +62,12 @@ bool hv_helper_sync_clear_bit32(u32 *word, u32 bit)
 	return old;
 }
 
-/* Whether somebody else has a reference; what they did with it is over otherwise. */
+/* Whether somebody else has a reference. */
 bool hv_helper_page_is_lent(struct page *page)
 {
 	if (page_ref_count(page) > 1)
 		return true;
+	/* Pairs with put_page(): what others read of it, they have read before. */
 	smp_rmb();
 	return false;
 }
