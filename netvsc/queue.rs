@@ -26,7 +26,7 @@ use crate::{
     slots::Slots,
     stats::QueueStats,
     transmit::PLACES,
-    vmq::{Asked, Lent},
+    vmq::{Asked, Lent, BUFFER},
 };
 
 /// What a poll counts, to be told of at once.
@@ -141,7 +141,9 @@ impl Queue {
                     self.broke(channel, format_args!("a second request for a buffer"));
                 }
             }
-            Ok(HostMessage::FreeReceiveBuffer { .. }) if self.number == 0 => {
+            Ok(HostMessage::FreeReceiveBuffer { buffer })
+                if buffer == BUFFER && self.number == 0 =>
+            {
                 self.nic.freed_buffer();
             }
             // The stack's own choice of a queue is as good, and no virtual function is taken.

@@ -40,7 +40,7 @@ const MOST_LENT: usize = 1024;
 const LOOKS: usize = 64;
 
 /// The number of the buffer: there is one only.
-const BUFFER: BufferId = BufferId(1);
+pub(crate) const BUFFER: BufferId = BufferId(1);
 
 /// What the host asked for.
 #[derive(Clone, Copy)]
