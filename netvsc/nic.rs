@@ -334,7 +334,9 @@ impl WorkItem for Nic {
         }
         net::with_rtnl(|| {
             // Not that of before: there may be another by now.
-            if let Some(session) = this.session.get() {
+            // Nor of a device that is going, whose queues the stack takes down.
+            let session = this.session.get().filter(|_| this.device.is_registered());
+            if let Some(session) = session {
                 let channels = session.channels.load(Relaxed) as u16;
                 let _ = this.device.use_queues(channels);
             }
