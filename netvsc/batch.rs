@@ -34,6 +34,8 @@ pub(crate) struct SendSections {
 /// Frames in a section that the host wasn't told of yet.
 pub(crate) struct Batch {
     place: usize,
+    /// Number of the section in the send buffer.
+    section: u32,
     reserved: Reserved,
     frames: Frames,
     count: u32,
@@ -100,10 +102,11 @@ impl Queue {
                 Joined::Yes
             }
             Some(_) => Joined::Alone(skb),
-            None => match copied.and_then(|()| self.frames.reserve(place, self.number)) {
-                Some(reserved) => {
+            None => match copied.zip(self.frames.reserve(place, self.number)) {
+                Some((section, reserved)) => {
                     *batch = Some(Batch {
                         place,
+                        section,
                         reserved,
                         frames: Frames::from(skb),
                         count: 1,
@@ -128,17 +131,11 @@ impl Queue {
         channel: &Channel,
         batch: &mut Option<Batch>,
     ) -> bool {
-        let guard = kernel::sync::rcu::read_lock();
-        let Some(send) = self.send.read(&guard) else {
-            // Then there is no batch either.
-            return true;
-        };
         let Some(open) = batch.take() else {
             return true;
         };
         let section = SectionUse {
-            // A batch has a place below the count.
-            index: send.first.saturating_add(open.place as u32),
+            index: open.section,
             bytes: open.used,
         };
         let message = GuestMessage::RndisPacket(RndisPacket {
@@ -162,6 +159,7 @@ impl Queue {
             Err((SendError::Full, back)) => {
                 *batch = Some(Batch {
                     place: open.place,
+                    section: open.section,
                     reserved: back.reserved,
                     frames: back.frames,
                     count: open.count,
@@ -184,13 +182,15 @@ impl Queue {
 }
 
 impl SendSections {
-    /// Copies a message to the section of a place, `used` bytes into it; `None` if it has none.
-    fn copy(&self, place: usize, used: u32, head: &[u8], skb: &SkBuff) -> Option<()> {
+    /// Copies a message to the section of a place, `used` bytes into it; the section's number, `None` if the
+    /// place has none.
+    fn copy(&self, place: usize, used: u32, head: &[u8], skb: &SkBuff) -> Option<u32> {
         let place = u32::try_from(place)
             .ok()
             .filter(|place| *place < self.count)?;
+        let index = self.first.checked_add(place)?;
         let section = SectionUse {
-            index: self.first.checked_add(place)?,
+            index,
             bytes: self.section_bytes,
         };
         let size = self.buffer.size() as u64;
@@ -198,6 +198,7 @@ impl SendSections {
         let at = (section.start as usize).checked_add(used as usize)?;
         let window = self.buffer.window();
         window.write(at, head).ok()?;
-        skb.copy_to(&window, at + head.len()).ok()
+        skb.copy_to(&window, at + head.len()).ok()?;
+        Some(index)
     }
 }

@@ -214,8 +214,9 @@ impl Dev {
         unsafe { hv_bindings::netdev_wake_queue(self.raw(), queue) };
     }
 
-    /// Sends a frame that isn't the stack's on a queue, with [`NicDriver::transmit`]; false when it can't
-    /// take one now, and the frame is lost. Soft interrupts are off, and nobody holds the queue.
+    /// Sends frames that aren't the stack's on a queue, with [`NicDriver::transmit`], as long as `frames` has
+    /// one and says whether others follow. What the queue can't take now is lost. Soft interrupts are off, and
+    /// this thread doesn't hold the queue.
     pub(super) fn send_frames<T: NicDriver>(
         &self,
         driver: &T,

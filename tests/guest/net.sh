@@ -13,6 +13,10 @@ netvsc_dir() {
 agreed() { value "$(netvsc_dir "${2:-0}")/nic" "$1"; }
 agreed_is() { [ "$(agreed "$1")" = "$2" ]; }
 
+# frames_end: the host has none of the guest's frames any more.
+nothing_sent() { [ "$(awk 'NR > 1 { sum += $4 } END { print sum + 0 }' "$(netvsc_dir)/queues")" = 0 ]; }
+frames_end() { wait_for 20 nothing_sent || wrong "frames never ended: $(cat "$(netvsc_dir)/queues")"; }
+
 # net_misbehave KIND [ARGUMENTS]: ARGUMENTS are JSON without braces.
 net_misbehave() { ask hvctl "{\"command\": \"misbehave\", \"device\": \"net0\", \"kind\": \"$1\"${2:+, $2}}"; }
 

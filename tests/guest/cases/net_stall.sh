@@ -17,8 +17,7 @@ ask hvctl '{"command": "resume", "device": "net0"}'
 wait $flood
 rm -f /tmp/enough
 wait_for 20 pings 192.168.77.1 || wrong "the host does not answer after it went on"
-idle() { [ "$(awk 'NR > 1 { sum += $4 } END { print sum + 0 }' "$(netvsc_dir)/queues")" = 0 ]; }
-wait_for 20 idle || wrong "frames never ended: $(cat "$(netvsc_dir)/queues")"
+frames_end
 # The NIC goes down in bounded time although the host takes nothing.
 ask hvctl '{"command": "pause", "device": "net0"}'
 began=$(uptime_seconds)

@@ -10,7 +10,5 @@ wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
 for kind in twice unknown-id short other-kind; do
 	net_wrong "$kind" 200 200
 done
-sent() { nic_stat "$NIC" tx_queue_0_packets; }
-idle() { [ "$(awk 'NR > 1 { sum += $4 } END { print sum + 0 }' "$(netvsc_dir)/queues")" = 0 ]; }
-wait_for 20 idle || wrong "frames never ended: $(cat "$(netvsc_dir)/queues")"
+frames_end
 same "transmit time-outs" "$(agreed tx_timeouts)" 0
