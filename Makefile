@@ -76,6 +76,9 @@ bench-host: modules ## measure the C drivers on hvhost beside virtio on QEMU
 bench-storage: modules ## measure our disk driver beside the C one, virtio and AHCI
 	@tools/bench/storage
 
+bench-net: modules ## measure our NIC driver beside the C one, virtio and e1000
+	@tools/bench/net
+
 install: ## build the modules for the running kernel and install them
 	@tools/lab/install-modules
 
@@ -86,4 +89,4 @@ distclean: clean ## remove the cache as well: build root, kernels, images
 	@tools/lab/remove-cache
 
 .PHONY: help all deps root kernel metadata modules demo shell hvhost host-shell check debug-kernel check-debug \
-	check-full bench bench-host bench-storage install clean distclean
+	check-full bench bench-host bench-storage bench-net install clean distclean

@@ -190,7 +190,8 @@ refused_with() {
 
 # host COMMAND...: asks for something; 0 when it was done. Its answer is left in ANSWER.
 # Commands: balloon MIB, balloon?, pressure?, trace? WORD, console? WORD, expect STAGE, reset,
-# wake SECONDS (an answer that comes only then, for a guest that has suspended itself).
+# wake SECONDS (an answer that comes only then, for a guest that has suspended itself),
+# turn take (yes or no), turn pass.
 host() {
 	local word=''
 	ANSWER=''
@@ -202,6 +203,16 @@ host() {
 	fi
 	[ "$word" = ok ]
 }
+
+# take_turn, pass_turn: of guests that are up at the same time (`together` in the suite's file), one
+# does something at a time; the others wait here. A guest that is alone needn't wait.
+take_turn() {
+	ANSWER=no
+	until [ "$ANSWER" = yes ]; do
+		host turn take || fail "the host: $ANSWER"
+	done
+}
+pass_turn() { host turn pass || fail "the host: $ANSWER"; }
 
 #### The bus
 

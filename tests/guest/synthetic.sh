@@ -208,8 +208,17 @@ iperf() {
 		[ $tries -gt 0 ] || fail "iperf3 $*: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
 		sleep 1
 	done
+	iperf_result <<-END
+		$out
+	END
+}
+
+# iperf_result: of what iperf3 -f k said, here on standard input.
+iperf_result() {
+	local out
+	out=$(cat)
 	KBITS=$(echo "$out" | awk '/receiver/ { sum = $0 } /SUM.*receiver/ { total = $0 }
 		END { if (total) sum = total; n = split(sum, w, " ");
 			for (i = 2; i <= n; i++) if (w[i] ~ /bits\/sec/) print int(w[i - 1]) }')
-	[ -n "$KBITS" ] || fail "iperf3 $* reported nothing: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
+	[ -n "$KBITS" ] || fail "iperf3 reported nothing: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
 }

@@ -214,10 +214,24 @@ net_tools_image() {
 	xdp=$(xdp_programs)
 	{
 		echo "file /tests/xdp.o $xdp 644"
-		tool_entries bin/ip bin/ping bin/iperf3 sbin/ethtool
+		tool_entries bin/ip bin/ping bin/iperf3 bin/netperf bin/netserver sbin/ethtool
 		# Loaded when a thread is cancelled, which iperf3 does.
 		library_entries "$ROOT/usr/lib/x86_64-linux-gnu/libgcc_s.so.1"
 	} | image net-tools
+}
+
+# emulated_nic_image: the driver of an Intel NIC as emulators have it, which kernels for clouds leave out,
+# built from the source of this one.
+emulated_nic_image() {
+	local release=$1 out=build/emulated-nic/$1 source=drivers/net/ethernet/intel/e1000
+	if [[ ! -e $REPO/$out/e1000.ko ]]; then
+		mkdir -p "$REPO/$out"
+		step emulated-nic "building e1000.ko" in_root nice make -C "/cache/kernels/$release/build" \
+			KERNELRELEASE="$release" -j"$JOBS" --no-print-directory CONFIG_E1000=m \
+			M="/cache/kernels/$release/source/$source" MO="/src/$out" modules ||
+			die "$source doesn't build for $release"
+	fi
+	echo "file /lib/emulated-nic/e1000.ko $REPO/$out/e1000.ko 644" | image "emulated-nic-$release"
 }
 
 # root_boot_image: the small RAM disk that leads to a root file system on a synthetic disk, by

@@ -4,7 +4,8 @@
 # make bench-storage: figures of one disk, whichever this guest has. For every measurement:
 # what fio says (IOPS or KiB/s, 99th percentile of the completion latency), and what an I/O
 # costs: processor time of the guest's processors and of the rest of its VMM, exits of the guest,
-# signals to the host and interrupts. The costs are taken in a window of the time in which fio measures: its start
+# signals to the host and interrupts. Guests that are compared are up at the same time and are measured in
+# turn, row by row. The costs are taken in a window of the time in which fio measures: its start
 # and its end, expensive in an emulated machine, are no part of them.
 
 # Seconds: before fio measures, and of that window. fio is ended when the window is over, however long
@@ -81,6 +82,7 @@ measure() {
 	local key=$1 field=$2 unit=$3 size=$(($4 / 512)) what=iops p99=18
 	local signals interrupts guest vmm exits start middle
 	shift 4
+	take_turn
 	moved
 	start=$SECTORS
 	fio_start "$key" --filename="$DISK" --direct=1 --ioengine=libaio --norandommap --randrepeat=0 \
@@ -110,6 +112,7 @@ measure() {
 	moved
 	note "mark $key"
 	fio_stop "$key"
+	pass_turn
 	[ "$middle" -gt "$start" ] || fail "$key: no I/O in $WINDOW s"
 	[ "$unit" = IOPS ] || what=bandwidth
 	note "bench $key/$what $(fio_field "$field") $unit"

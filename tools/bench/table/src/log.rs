@@ -13,7 +13,7 @@ use serde::Serialize;
 /// One figure.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sample {
-    /// The scenario it comes from, without its round.
+    /// The scenario it comes from, without its part and round.
     pub(crate) column: String,
     /// In which round, from 1.
     pub(crate) round: u32,
@@ -125,8 +125,8 @@ impl Marks {
         let row = sample.key.split_once('/').map_or("", |(row, _)| row);
         let left = 1.0 - self.taken.get(row).unwrap_or(&0.0);
         match sample.unit.as_str() {
-            "IOPS" | "KiB/s" => sample.value /= left,
-            "us" => sample.value *= left,
+            "IOPS" | "KiB/s" | "Mbit/s" | "packets/s" | "round-trips/s" => sample.value /= left,
+            "us" | "s/GB" => sample.value *= left,
             _ => {}
         }
         sample
@@ -167,11 +167,13 @@ fn result(line: &str) -> Option<(bool, &str)> {
     Some((passed, name.split(": ").nth(1)?))
 }
 
-/// `NAME-ROUND`; a scenario that isn't run in rounds has none.
+/// `NAME-ROUND` or `NAME+PART-ROUND`, a part of the column NAME that is measured in a guest of its own;
+/// a scenario that isn't run in rounds has none.
 fn split_round(scenario: &str) -> (&str, u32) {
     let split = scenario.rsplit_once('-');
     let numbered = split.and_then(|(name, round)| Some((name, round.parse().ok()?)));
-    numbered.unwrap_or((scenario, 1))
+    let (name, round) = numbered.unwrap_or((scenario, 1));
+    (name.split_once('+').map_or(name, |(column, _)| column), round)
 }
 
 /// `KEY VALUE UNIT`.

@@ -33,12 +33,14 @@ use crate::job::Job;
 use crate::kvm_stats;
 use crate::process::Process;
 use crate::tree;
+use crate::turns::Turn;
 
 /// Programs of the build root that a case may have run on the host's side of its NICs and disks.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("ip", "usr/bin/ip"),
     ("ping", "usr/bin/ping"),
     ("iperf3", "usr/bin/iperf3"),
+    ("netserver", "usr/bin/netserver"),
     ("ethtool", "usr/sbin/ethtool"),
     ("e2fsck", "usr/sbin/e2fsck"),
 ];
@@ -46,6 +48,8 @@ const TOOLS: [(&str, &str); 5] = [
 const TOOL_TIMEOUT: u64 = 50;
 /// Seconds until a guest gets the answer that wakes it, at most.
 const WAKE_LIMIT: u64 = 30;
+/// Seconds that a guest waits for its turn; it may ask again.
+const TURN_WAIT: u64 = 10;
 /// How long a connection may stand still.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that are sent back on a connection at most.
@@ -126,6 +130,8 @@ pub(crate) struct Surface<'a> {
     pub(crate) servers: &'a mut Vec<Server>,
     /// Seconds from the start of the VMM to the first word of init.
     pub(crate) boot_seconds: f64,
+    /// Its turn among guests that are up at the same time.
+    pub(crate) turn: &'a Turn<'a>,
 }
 
 /// Carries out `host ...`.
@@ -149,6 +155,14 @@ pub(crate) fn host(command: &str, on: &mut Surface<'_>) -> Result<Request> {
         ["wake", seconds] => {
             let seconds: u64 = seconds.parse().context("wake wants seconds")?;
             thread::sleep(Duration::from_secs(seconds.min(WAKE_LIMIT)));
+            String::new()
+        }
+        ["turn", "take"] => {
+            let came = on.turn.take(Duration::from_secs(TURN_WAIT));
+            if came { "yes" } else { "no" }.to_owned()
+        }
+        ["turn", "pass"] => {
+            on.turn.pass();
             String::new()
         }
         ["boot?"] => format!("{:.1}", on.boot_seconds),

@@ -34,6 +34,7 @@ mod shell;
 mod stop;
 mod suite;
 mod tree;
+mod turns;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

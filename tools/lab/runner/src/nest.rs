@@ -31,7 +31,7 @@ use crate::stop;
 pub(crate) const BOOT_TIMEOUT: u64 = 90;
 /// Seconds for L1 to switch itself off once its job is done.
 const OFF_TIMEOUT: u64 = 30;
-/// MiB of L1's memory beyond the largest guest: its kernel, RAM disk, QEMU and logs.
+/// MiB of L1's memory beyond the largest guests that are up together: its kernel, RAM disk, QEMU and logs.
 const OVERHEAD: u32 = 1536;
 /// Where the parts of a job are inside L1.
 const INSIDE: &str = "/lab";
@@ -94,7 +94,8 @@ fn share(job: &Job, count: usize) -> Vec<Job> {
 ///
 /// When L1 doesn't start, dies or takes too long; its console's end is in the error.
 pub(crate) fn run(l1: &L1, job: &Job, count: usize, sink: &dyn Sink) -> Result<()> {
-    let shares = share(job, count);
+    // Guests that are compared are so in one lab.
+    let shares = share(job, if job.suite.together { 1 } else { count });
     if let [only] = shares.as_slice() {
         return run_one(l1, only, "l1", sink);
     }
@@ -172,7 +173,8 @@ fn command(l1: &L1, job: &Job, name: &str) -> Result<(Command, PathBuf)> {
     guest::join(&parts, &initrd)?;
     // Read once already; two copies of a hundred megabytes need not stay.
     let _ = fs::remove_file(&extra);
-    let largest = job.suite.scenarios.iter().map(Scenario::host_memory).max();
+    let together = |group: &[Scenario]| group.iter().map(Scenario::host_memory).sum::<u32>();
+    let largest = job.suite.groups().map(together).max();
     let memory = largest.unwrap_or(512) + OVERHEAD;
     let console = l1.logs.join(format!("{name}-console.log"));
     let mut command = qemu::command(&l1.root)?;

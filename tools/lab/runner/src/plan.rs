@@ -57,6 +57,9 @@ pub(crate) struct Suite {
     /// How often all of it is run, in this order and then again: for a suite that measures.
     #[serde(default)]
     pub(crate) rounds: Option<u32>,
+    /// Whether the guests of a round are up at the same time, to be measured in turn.
+    #[serde(default)]
+    pub(crate) together: bool,
     /// One guest each.
     pub(crate) scenarios: Vec<Scenario>,
 }
@@ -69,6 +72,9 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// What it shows.
     pub(crate) about: String,
+    /// In which round of its suite it is, from 1; 0 where there are none.
+    #[serde(default)]
+    pub(crate) round: u32,
     /// What runs it.
     #[serde(default)]
     pub(crate) vmm: Vmm,

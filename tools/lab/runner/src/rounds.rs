@@ -33,11 +33,18 @@ impl Suite {
         let numbered = |round: u32| {
             self.scenarios.iter().map(move |scenario| Scenario {
                 name: format!("{}-{round}", scenario.name),
+                round,
                 ..scenario.clone()
             })
         };
         self.scenarios = (1..=rounds).flat_map(numbered).collect();
         Ok(self)
+    }
+
+    /// Scenarios whose guests are up at the same time, one group after the other.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &[Scenario]> {
+        let together = |a: &Scenario, b: &Scenario| self.together && a.round == b.round;
+        self.scenarios.chunk_by(together)
     }
 }
 
@@ -65,6 +72,15 @@ mod tests {
         assert_eq!(names(all), ["a-1", "b-1", "a-2", "b-2"]);
         assert_eq!(names(two().in_rounds(Some(1)).unwrap()), ["a-1", "b-1"]);
         assert_eq!(two().in_rounds(Some(3)).unwrap().scenarios.len(), 6);
+    }
+
+    #[test]
+    fn guests_of_a_round_may_be_up_together() {
+        let groups = |suite: &Suite| -> Vec<usize> { suite.groups().map(<[_]>::len).collect() };
+        let apart = suite(r#""rounds": 2,"#).in_rounds(None).unwrap();
+        assert_eq!(groups(&apart), [1, 1, 1, 1]);
+        let together = suite(r#""rounds": 2, "together": true,"#);
+        assert_eq!(groups(&together.in_rounds(None).unwrap()), [2, 2]);
     }
 
     #[test]

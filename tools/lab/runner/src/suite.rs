@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{bail, Result};
 
 use crate::control::{self, Line, Request, Server, Surface};
 use crate::emulator;
@@ -17,6 +18,7 @@ use crate::hvhost::{self, Ending};
 use crate::job::Job;
 use crate::plan::{Case, Scenario, Vmm};
 use crate::stop;
+use crate::turns::{Turn, Turns};
 
 /// Seconds from a guest's start to the first word of its init, noise included.
 pub(crate) const BOOT_TIMEOUT: u64 = 90;
@@ -42,13 +44,42 @@ const TAIL: usize = 60;
 ///
 /// When events can't be sent or the user asked to stop. A guest that fails is an event.
 pub(crate) fn run(job: &Job, work: &Path, sink: &dyn Sink) -> Result<()> {
-    for scenario in &job.suite.scenarios {
-        run_scenario(job, scenario, work, sink)?;
+    for group in job.suite.groups() {
+        let turns = Turns::new(group.len());
+        if let [only] = group {
+            run_scenario(job, only, work, sink, Turn::new(&turns, 0))?;
+            continue;
+        }
+        let turns = &turns;
+        thread::scope(|scope| {
+            let guests: Vec<_> = group
+                .iter()
+                .enumerate()
+                .map(|(i, scenario)| {
+                    scope
+                        .spawn(move || run_scenario(job, scenario, work, sink, Turn::new(turns, i)))
+                })
+                .collect();
+            let mut all = Ok(());
+            for guest in guests {
+                let end = guest
+                    .join()
+                    .unwrap_or_else(|_| bail!("a guest's thread panicked"));
+                all = all.and(end);
+            }
+            all
+        })?;
     }
     Ok(())
 }
 
-fn run_scenario(job: &Job, scenario: &Scenario, work: &Path, sink: &dyn Sink) -> Result<()> {
+fn run_scenario(
+    job: &Job,
+    scenario: &Scenario,
+    work: &Path,
+    sink: &dyn Sink,
+    turn: Turn<'_>,
+) -> Result<()> {
     let mut todo = VecDeque::new();
     for case in &scenario.cases {
         match job.skip_reason(scenario, case) {
@@ -74,7 +105,7 @@ fn run_scenario(job: &Job, scenario: &Scenario, work: &Path, sink: &dyn Sink) ->
         let before = todo.len();
         let files = work.join(&scenario.name);
         let _ = fs::remove_dir_all(&files);
-        let end = run_boot(job, scenario, &files, &mut todo, &mut repeated, sink);
+        let end = run_boot(job, scenario, &files, &mut todo, &mut repeated, sink, &turn);
         keep_logs(scenario, boot, &files, sink)?;
         let _ = fs::remove_dir_all(&files);
         if let Ok(End::Spoilt) = end {
@@ -199,6 +230,7 @@ struct Boot<'a, 'b> {
     repeated: &'b mut Vec<String>,
     end: End,
     sink: &'b dyn Sink,
+    turn: &'b Turn<'b>,
     around: Surroundings,
     guest: Guest,
     servers: Vec<Server>,
@@ -233,6 +265,7 @@ fn run_boot<'a>(
     todo: &mut VecDeque<&'a Case>,
     repeated: &mut Vec<String>,
     sink: &dyn Sink,
+    turn: &Turn<'_>,
 ) -> Result<End> {
     sink.send(Event::Boot {
         scenario: scenario.name.clone(),
@@ -248,6 +281,7 @@ fn run_boot<'a>(
         repeated,
         end: End::Done,
         sink,
+        turn,
         around,
         guest,
         servers: Vec::new(),
@@ -373,11 +407,17 @@ impl Boot<'_, '_> {
         Ok(true)
     }
 
-    /// Ends the case under way, and the guest, because something went wrong.
-    fn fail(&mut self, why: &str) -> Result<Go> {
+    /// Shows what the guest printed last.
+    fn note_console(&mut self) -> Result<()> {
         for line in self.guest.console_tail(TAIL) {
             self.note(&format!("console: {line}"))?;
         }
+        Ok(())
+    }
+
+    /// Ends the case under way, and the guest, because something went wrong.
+    fn fail(&mut self, why: &str) -> Result<Go> {
+        self.note_console()?;
         let words = self.guest.vmm.complaints();
         for line in words.lines().filter(|line| !line.contains(": warning: ")) {
             self.note(&format!("vmm: {line}"))?;
@@ -485,7 +525,10 @@ impl Boot<'_, '_> {
     /// the cases that follow get another one.
     fn result(&mut self, outcome: Outcome) -> Result<Go> {
         let go = match outcome {
-            Outcome::Fail(_) => Go::End,
+            Outcome::Fail(_) => {
+                self.note_console()?;
+                Go::End
+            }
             Outcome::Pass | Outcome::Skip(_) => Go::On,
         };
         self.finish(outcome)?;
@@ -548,6 +591,7 @@ impl Boot<'_, '_> {
                 job: self.job,
                 servers: &mut self.servers,
                 boot_seconds: self.boot_seconds,
+                turn: self.turn,
             },
         );
         let reply = match answer {

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# shellcheck shell=busybox disable=SC2034,SC2154
+#
+# make bench-net: figures of one NIC on a tap, whichever this guest has: TCP streams both ways at two
+# MTUs, small UDP packets both ways, TCP round trips; and what a megabyte or a packet costs:
+# processor time of the guest's processors and of the rest of its VMM, packets, exits, signals to
+# the host and interrupts. Guests that are compared are up at the same time and are measured in turn, row by row.
+# The costs are taken in a window of the time in which the traffic goes: how it starts and ends is
+# no part of them.
+#
+# The command line says with which NIC (vmlab.nic) and what is left out (vmlab.rows):
+#   few       flows but the first, for a device that nobody takes for many
+#   receive   all but what is received
+#   queues    all but what tells one queue from four
+
+# Seconds: before costs are counted, of that window, and of the traffic after the first.
+RAMP=1
+WINDOW=2
+TRAFFIC=3
+# Bytes in a datagram so that its frame has the 64 that Ethernet has at least.
+SMALL=18
+# One for each guest: they are up at the same time.
+NETWORK=192.168.$(wanted subnet)
+HOST=$NETWORK.1
+
+case $(wanted nic) in
+virtio)
+	load virtio_net
+	NIC=eth0
+	INTERRUPTS='virtio[0-9]+-(input|output)'
+	;;
+e1000)
+	# The cloud kernel has no driver for it; this one is built from its source.
+	must insmod /lib/emulated-nic/e1000.ko
+	NIC=eth0
+	INTERRUPTS='eth0'
+	;;
+*)
+	load_net
+	CHANNELS=$(synthetic "$NET_CLASS" 0)/channels
+	INTERRUPTS=''
+	;;
+esac
+wait_for 20 test -e "/sys/class/net/$NIC" || fail "there is no $NIC"
+STATISTICS=/sys/class/net/$NIC/statistics
+nic_up "$NIC" "$NETWORK.2/24"
+wait_for 20 pings "$HOST" || fail "the host does not answer"
+# Only there: others have servers of their own.
+ask serve iperf3 -s -B "$HOST"
+ask serve netserver -D -4 -L "$HOST"
+
+# Whether the rows of this sort are measured here. Whoever leaves one out takes its turn all the
+# same, so that all guests are at the same row.
+wants() {
+	case $(wanted rows) in
+	queues) [ "$1" = queues ] ;;
+	few) [ "$1" != queues ] && [ "$1" != many ] && [ "$1" != many-receive ] ;;
+	receive) [ "$1" = receive ] || [ "$1" = many-receive ] ;;
+	*) [ "$1" != queues ] ;;
+	esac
+}
+
+# octets: what IP has sent and received is left in SENT and RECEIVED, the NIC's packets in PACKETS.
+# Of IP and not of the NIC, because drivers count headers of what they divide or join differently. Like
+# all that runs in the window, it starts no program.
+octets() {
+	local name rest last='' in out
+	while read -r name rest; do
+		[ "$name" != IpExt: ] || last=$rest
+	done </proc/net/netstat
+	# shellcheck disable=SC2086 # words
+	set -- $last
+	RECEIVED=$7 SENT=$8
+	read -r in <"$STATISTICS/rx_packets" && read -r out <"$STATISTICS/tx_packets" || fail "$NIC has no statistics"
+	RECEIVED_PACKETS=$in SENT_PACKETS=$out
+}
+
+# amount WAY PER: bytes or packets of that way so far, left in AMOUNT.
+amount() {
+	octets
+	case $1-$2 in
+	send-MB) AMOUNT=$SENT ;;
+	receive-MB) AMOUNT=$RECEIVED ;;
+	send-packet) AMOUNT=$SENT_PACKETS ;;
+	*) AMOUNT=$RECEIVED_PACKETS ;;
+	esac
+}
+
+has_grown() {
+	amount "$1" "$2"
+	[ "$AMOUNT" -gt "$3" ]
+}
+
+# count: signals and interrupts so far are left in SIGNALED and INTERRUPTED. What virtio and
+# e1000 tell their hosts, by exits, no guest counts.
+count() {
+	local file number
+	SIGNALED=0 INTERRUPTED=0
+	if [ -n "$INTERRUPTS" ]; then
+		INTERRUPTED=$(awk -v name="$INTERRUPTS" '
+			NR == 1 { cpus = NF }
+			$0 ~ name { for (i = 2; i <= cpus + 1; i++) sum += $i; lines++ }
+			END { print lines ? sum : "none" }' /proc/interrupts)
+		[ "$INTERRUPTED" != none ] || fail "/proc/interrupts has no $INTERRUPTS"
+		return
+	fi
+	for file in "$CHANNELS"/*/events; do
+		read -r number <"$file" || fail "$file can't be read"
+		SIGNALED=$((SIGNALED + number))
+		read -r number <"${file%events}interrupts" || fail "${file%events}interrupts can't be read"
+		INTERRUPTED=$((INTERRUPTED + number))
+	done
+}
+
+# traffic COMMAND...: runs it in the background; what it says comes to /tmp/traffic.
+traffic() {
+	"$@" >/tmp/traffic 2>&1 &
+	TRAFFIC_PID=$!
+}
+
+# costs KEY WAY PER COMMAND...: what the traffic costs that this command makes, for each MB (PER is MB) or
+# packet of that way. The command has ended when this does.
+costs() {
+	local key=$1 way=$2 per=$3 scale=1 tries=3
+	local signals interrupts guest vmm exits packets start middle
+	shift 3
+	[ "$per" = packet ] || scale=1000000
+	# A server may be busy with the end of the last connection.
+	while :; do
+		amount "$way" "$per"
+		start=$((AMOUNT + 20 * scale / 1000))
+		traffic "$@"
+		sleep $RAMP
+		if has_grown "$way" "$per" "$start" && kill -0 $TRAFFIC_PID 2>/dev/null; then break; fi
+		wait $TRAFFIC_PID
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || fail "$key: $* does nothing: $(tail -n 2 /tmp/traffic | tr '\n' ' ')"
+	done
+	# For whoever knows how much of this time the machine was kept from working.
+	note "mark $key"
+	count
+	signals=$SIGNALED interrupts=$INTERRUPTED
+	ask 'kvm? exits'
+	exits=$ANSWER
+	amount "$way" "$per"
+	start=$AMOUNT packets=$((SENT_PACKETS + RECEIVED_PACKETS))
+	ask cpu?
+	guest=${ANSWER% *} vmm=${ANSWER#* }
+	sleep $WINDOW
+	ask cpu?
+	guest=$((${ANSWER% *} - guest)) vmm=$((${ANSWER#* } - vmm))
+	amount "$way" "$per"
+	middle=$AMOUNT
+	ask 'kvm? exits'
+	exits=$((ANSWER - exits))
+	count
+	amount "$way" "$per"
+	note "mark $key"
+	signals=$((SIGNALED - signals)) interrupts=$((INTERRUPTED - interrupts))
+	packets=$((SENT_PACKETS + RECEIVED_PACKETS - packets))
+	wait $TRAFFIC_PID || fail "$key: $*: $(tail -n 2 /tmp/traffic | tr '\n' ' ')"
+	[ "$middle" -gt "$start" ] || fail "$key: nothing moved in $WINDOW s"
+	# Milliseconds to s/GB or us; exits, signals and interrupts were counted a little longer.
+	# shellcheck disable=SC2046 # words
+	set -- $(awk -v n=$((middle - start)) -v m=$((AMOUNT - start)) -v scale=$scale -v guest=$guest \
+		-v vmm=$vmm -v exits=$exits -v signals=$signals -v interrupts=$interrupts -v packets=$packets \
+		'BEGIN {
+			n /= scale; m /= scale
+			unit = scale == 1 ? 1000 : 1
+			printf "%.2f %.2f %.3f %.3f %.3f %.1f\n", guest * unit / n, vmm * unit / n, exits / m,
+				signals / m, interrupts / m, packets / m
+		}')
+	if [ "$per" = MB ]; then
+		note "bench $key/guest-cpu $1 s/GB"
+		note "bench $key/vmm-cpu $2 s/GB"
+		note "bench $key/packets $6 per-MB"
+	else
+		note "bench $key/packet-cpu $1 us"
+		note "bench $key/packet-vmm-cpu $2 us"
+	fi
+	note "bench $key/exits $3 per-$per"
+	[ -n "$INTERRUPTS" ] || note "bench $key/signals $4 per-$per"
+	note "bench $key/interrupts $5 per-$per"
+	GUEST_COST=$1 INTERRUPT_COST=$5
+}
+
+# stream KEY WAY OPTION...: a TCP stream. -O leaves its start out of what iperf3 reports.
+stream() {
+	local key=$1 way=$2
+	shift 2
+	[ "$way" = send ] || set -- "$@" -R
+	costs "$key" "$way" MB iperf3 -f k -c "$HOST" -O 1 -t $TRAFFIC "$@"
+	iperf_result </tmp/traffic
+	note "bench $key/throughput $(awk -v k="$KBITS" 'BEGIN { printf "%.2f", k / 1000 }') Mbit/s"
+}
+
+# small WAY: datagrams as fast as they go; what counts is what arrives.
+small() {
+	local key=udp-64-$1
+	[ "$1" = send ] && set -- "$1" || set -- "$1" -R
+	local way=$1
+	shift
+	costs "$key" "$way" packet iperf3 -f k -c "$HOST" -u -b 0 -l $SMALL -t $((TRAFFIC + 1)) "$@"
+	iperf_result </tmp/traffic
+	note "bench $key/rate $((KBITS * 1000 / 8 / SMALL)) packets/s"
+}
+
+# round_trips: a byte there, a byte back.
+round_trips() {
+	costs tcp-round-trip receive packet netperf -4 -H "$HOST" -t TCP_RR -l $((TRAFFIC + 1)) -P 0 -v 0 -- -r 1,1
+	matches "what netperf says" "$(tr -d ' \n' </tmp/traffic)" '[0-9]+\.[0-9]+'
+	note "bench tcp-round-trip/rate $(tr -d ' \n' </tmp/traffic) round-trips/s"
+}
+
+# row SORT COMMAND...: in this guest's turn.
+row() {
+	local sort=$1
+	shift
+	take_turn
+	if wants "$sort"; then
+		"$@"
+		# The servers notice that it was the last connection.
+		sleep 0.3
+	fi
+	pass_turn
+}
+
+# plain: nothing is divided or joined on the way, on either side: as many packets as there are frames.
+plain() {
+	case $1 in
+	on)
+		ask run ethtool -K "$TAP" tso off gso off
+		must ethtool -K "$NIC" tso off gso off gro off
+		# Some have it, some don't.
+		ethtool -K "$NIC" lro off >/dev/null 2>&1
+		matches "offloads" "$(ethtool -k "$NIC" | awk '/^(tcp-segmentation|generic-(segmentation|receive)|large-receive)/ { print $2 }' | tr '\n' ' ')" \
+			'^(off ){4}$'
+		;;
+	off)
+		# A tap without offloads of its own refuses.
+		host run ethtool -K "$TAP" tso on gso on
+		must ethtool -K "$NIC" tso on gso on gro on
+		ethtool -K "$NIC" lro on >/dev/null 2>&1
+		;;
+	esac
+}
+
+# plain_stream KEY WAY: by which INTERRUPT_COST is that of single frames.
+plain_stream() {
+	plain on
+	stream "$1" "$2"
+	plain off
+}
+
+# set_mtu MTU
+set_mtu() {
+	must ip link set "$NIC" mtu "$1"
+	wait_for 20 has_carrier "$NIC" || fail "no carrier with MTU $1"
+	wait_for 20 pings "$HOST" || fail "the host does not answer with MTU $1"
+}
+
+# jumbo_ratio WAY BEFORE AFTER: of the interrupts for a megabyte.
+jumbo_ratio() {
+	[ -z "$2" ] || [ -z "$3" ] ||
+		note "bench $1-9000-of-1500/jumbo $(awk -v a="$3" -v b="$2" 'BEGIN { printf "%.3f", a / b }') of-interrupts"
+}
+
+streams() {
+	local flows sort
+	for flows in 1 4 16; do
+		sort=
+		[ $flows = 1 ] || sort=many
+		row "${sort:-send}" stream "tcp-$1-f$flows-send" send -P $flows
+		row "${sort:+many-}receive" stream "tcp-$1-f$flows-receive" receive -P $flows
+	done
+}
+
+# queue_rows: sixteen flows, each a slow one, through one queue and through four.
+queue_rows() {
+	local queues way one one_send one_receive
+	# The C driver forgets its table when its channels change: Documentation/c-drivers.md.
+	local key=6d:5a:56:da:25:5b:0e:c2:41:67:25:3d:43:a3:8f:b0:d0:ca:2b:cb:ae:7b:30:b4:77:cb:2d:a3:80:30:f2:0c:6a:42:b7:3b:be:ac:01:fa
+	for queues in 1 4; do
+		must ethtool -L "$NIC" combined $queues
+		must ethtool -X "$NIC" default
+		must ethtool -X "$NIC" hkey $key
+		wait_for 20 has_carrier "$NIC" || fail "no carrier with $queues queues"
+		wait_for 20 pings "$HOST" || fail "the host does not answer with $queues queues"
+		for way in send receive; do
+			row queues stream "tcp-16x500K-q$queues-$way" "$way" -P 16 -b 500K -l 4K
+			if [ $queues = 1 ]; then
+				eval "one_$way=$GUEST_COST"
+			else
+				eval "one=\$one_$way"
+				note "bench tcp-16x500K-$way-q4-of-q1/queues $(awk -v a="$GUEST_COST" -v b="$one" 'BEGIN { printf "%.3f", a / b }') of-guest-cpu"
+			fi
+		done
+	done
+}
+
+TAP=tap$(wanted subnet)
+if [ "$(wanted rows)" = queues ]; then
+	queue_rows
+else
+	for mtu in 1500 9000; do
+		[ $mtu = 1500 ] || set_mtu $mtu
+		streams $mtu
+		INTERRUPT_COST=''
+		row receive plain_stream "tcp-$mtu-plain-receive" receive
+		received=$INTERRUPT_COST
+		INTERRUPT_COST=''
+		row send plain_stream "tcp-$mtu-plain-send" send
+		if [ $mtu = 1500 ]; then
+			received_1500=$received sent_1500=$INTERRUPT_COST
+		fi
+	done
+	jumbo_ratio receive "$received_1500" "$received"
+	jumbo_ratio send "$sent_1500" "$INTERRUPT_COST"
+	set_mtu 1500
+	row send small send
+	row receive small receive
+	row send round_trips
+fi
