@@ -67,6 +67,7 @@ impl Bound {
             largest_segment: agreed.largest_segment,
         };
         net::with_rtnl(|| device.use_queues(1))?;
+        session.show_queues(1);
         this.registration = Some(Registration::new(device, &presence, nic.clone())?);
         let name = nic.device.name().to_str().unwrap_or("?");
         kernel_ext::log_info!("{}: {}, NVSP {}\n", name, nic.name(), session.version);

@@ -196,8 +196,9 @@ impl Nic {
         }
         // From here on there is a session, and frames go whatever else fails.
         if let Some(session) = nic.session.get() {
-            let used = dev.use_queues(session.settle() as u16);
-            changed = changed.and(used);
+            let used = session.settle() as u16;
+            changed = changed.and(dev.use_queues(used));
+            session.show_queues(used);
         }
         if up {
             if let Err(error) = nic.tell_filter() {
@@ -339,6 +340,7 @@ impl WorkItem for Nic {
             if let Some(session) = session {
                 let channels = session.channels.load(Relaxed) as u16;
                 let _ = this.device.use_queues(channels);
+                session.show_queues(channels);
             }
         });
     }

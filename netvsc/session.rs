@@ -544,8 +544,16 @@ impl Session {
         control.set(&self.channel, self.version, oid, info)
     }
 
+    /// So many queues are in use, of which the stack shows what polls them. Process context, under RTNL.
+    pub(crate) fn show_queues(&self, count: u16) {
+        for (number, queue) in self.queues.iter().enumerate() {
+            queue.link(number < count.into());
+        }
+    }
+
     /// Ends the session: the host is told, the channels are closed, memory comes back. Process
-    /// context, while nobody sends; takes a bounded time. The second time it does nothing.
+    /// context, under RTNL or while the device isn't registered, while nobody sends; takes a bounded time. The
+    /// second time it does nothing.
     pub(crate) fn end(&self) {
         self.nic.dev.payload().watch_subchannels(None);
         self.settled.complete_all();
@@ -571,6 +579,7 @@ impl Session {
             )
         };
         for queue in &self.queues {
+            queue.link(false);
             queue.disable();
         }
         rcu::clear(self.queues.iter().map(|queue| &queue.channel));

@@ -84,9 +84,17 @@ bool hv_helper_netdev_is_registered(const struct net_device *dev)
 /* Polling. */
 
 void hv_helper_netif_napi_add(struct net_device *dev, struct napi_struct *napi,
-			      int (*poll)(struct napi_struct *, int))
+			      int (*poll)(struct napi_struct *, int), u16 number)
 {
-	netif_napi_add(dev, napi, poll);
+	/* What the administrator sets for it outlives it. */
+	netif_napi_add_config(dev, napi, poll, number);
+}
+
+void hv_helper_napi_link(struct net_device *dev, u16 number,
+			 struct napi_struct *napi)
+{
+	netif_queue_set_napi(dev, number, NETDEV_QUEUE_TYPE_RX, napi);
+	netif_queue_set_napi(dev, number, NETDEV_QUEUE_TYPE_TX, napi);
 }
 
 void hv_helper_netif_napi_del(struct napi_struct *napi)

@@ -50,13 +50,16 @@ pub trait Poll: Send + Sync + 'static {
 /// # Invariants
 ///
 /// `napi` was added to `device`, which lives as long, and is taken from it when this is dropped. It is
-/// enabled exactly while `enabled` is 1.
+/// enabled exactly while `enabled` is 1. The stack shows it as that of the device's queues `number` exactly while `linked`
+/// is 1.
 #[pin_data(PinnedDrop)]
 pub struct Napi<T: Poll> {
     #[pin]
     napi: Opaque<hv_bindings::napi_struct>,
     device: Arc<Device>,
     enabled: Atomic<u32>,
+    number: u16,
+    linked: Atomic<u32>,
     /// What the queue has for programs; null only while it is made.
     xdp: Atomic<*mut hv_bindings::hv_xdp_queue>,
     queue: T,
@@ -70,12 +73,17 @@ unsafe impl<T: Poll> Send for Napi<T> {}
 unsafe impl<T: Poll> Sync for Napi<T> {}
 
 impl<T: Poll> Napi<T> {
-    /// Receive queue `number` of a device, not polled yet. Process context.
+    /// For the receive queue `number` of a device and the transmit queue of that number, not polled
+    /// yet. What the administrator sets for it (`threaded`, `gro-flush-timeout`) is kept for the next one of this number. Process
+    /// context.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `EINVAL` when the device has no such queue, `ENOMEM`.
     pub fn new(device: &Arc<Device>, number: u16, queue: T) -> Result<Arc<Self>> {
+        if number >= device.queues() {
+            return Err(EINVAL);
+        }
         let device = device.clone();
         let raw = device.raw();
         let this = Arc::pin_init(
@@ -83,14 +91,17 @@ impl<T: Poll> Napi<T> {
                 // Before the NAPI is added, so that nothing is to be undone if it fails.
                 queue,
                 enabled: Atomic::new(0),
+                number,
+                linked: Atomic::new(0),
                 xdp: Atomic::new(core::ptr::null_mut()),
                 device,
                 // INVARIANT: Added here, as the last step.
                 napi <- Opaque::ffi_init(|napi: *mut hv_bindings::napi_struct| {
-                    // SAFETY: Zero is what an unused one is; the device is allocated, and stays.
+                    // SAFETY: Zero is what an unused one is; the device is allocated with more queues than
+                    // `number`, and stays.
                     unsafe {
                         napi.write_bytes(0, 1);
-                        hv_bindings::netif_napi_add(raw, napi, Some(poll::<T>));
+                        hv_bindings::netif_napi_add(raw, napi, Some(poll::<T>), *number);
                     }
                 }),
                 _pin: PhantomPinned,
@@ -122,6 +133,21 @@ impl<T: Poll> Napi<T> {
         }
     }
 
+    /// Shows who asks the stack that this polls its queues, or that nothing does. Process context, under
+    /// RTNL or while the device isn't registered.
+    pub fn link(&self, yes: bool) {
+        if self.linked.xchg(yes.into(), Full) == u32::from(yes) {
+            return;
+        }
+        let napi = match yes {
+            true => self.napi.get(),
+            false => core::ptr::null_mut(),
+        };
+        // SAFETY: By the type invariant it is the device's, which has a queue of that number.
+        // INVARIANT: `linked` says so.
+        unsafe { hv_bindings::napi_link(self.device.raw(), self.number, napi) };
+    }
+
     /// Has the stack poll the queue soon. Process context.
     pub fn kick(&self) {
         // SAFETY: By the type invariant.
@@ -149,6 +175,8 @@ impl<T: Poll> Deref for Napi<T> {
 #[pinned_drop]
 impl<T: Poll> PinnedDrop for Napi<T> {
     fn drop(self: Pin<&mut Self>) {
+        // As a rule it isn't linked any more: who ends a session sees to that.
+        self.link(false);
         self.disable();
         let xdp = self.xdp.load(Acquire);
         // SAFETY: By the type invariant it was added, and is disabled now; what it has for programs is

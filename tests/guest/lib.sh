@@ -204,16 +204,6 @@ host() {
 	[ "$word" = ok ]
 }
 
-# take_turn, pass_turn: of guests that are up at the same time (`together` in the suite's file), one
-# does something at a time; the others wait here. A guest that is alone needn't wait.
-take_turn() {
-	ANSWER=no
-	until [ "$ANSWER" = yes ]; do
-		host turn take || fail "the host: $ANSWER"
-	done
-}
-pass_turn() { host turn pass || fail "the host: $ANSWER"; }
-
 #### The bus
 
 # balloon_device: directory of the dynamic-memory device; fails when there is none.

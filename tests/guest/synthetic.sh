@@ -193,6 +193,15 @@ pings() { ping -q -c 1 -W 2 "$@" >/dev/null 2>&1; }
 # nic_stat NIC NAME: a counter of ethtool -S.
 nic_stat() { ethtool -S "$1" | awk -v name="$2:" '$1 == name { print $2 }'; }
 
+# rx_queues NIC: how many are in use.
+rx_queues() {
+	local count=0 dir
+	for dir in "/sys/class/net/$1/queues/rx-"*; do
+		[ ! -d "$dir" ] || count=$((count + 1))
+	done
+	echo $count
+}
+
 # serve_iperf PORT...: servers on the host.
 serve_iperf() {
 	local port
@@ -208,17 +217,8 @@ iperf() {
 		[ $tries -gt 0 ] || fail "iperf3 $*: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
 		sleep 1
 	done
-	iperf_result <<-END
-		$out
-	END
-}
-
-# iperf_result: of what iperf3 -f k said, here on standard input.
-iperf_result() {
-	local out
-	out=$(cat)
 	KBITS=$(echo "$out" | awk '/receiver/ { sum = $0 } /SUM.*receiver/ { total = $0 }
 		END { if (total) sum = total; n = split(sum, w, " ");
 			for (i = 2; i <= n; i++) if (w[i] ~ /bits\/sec/) print int(w[i - 1]) }')
-	[ -n "$KBITS" ] || fail "iperf3 reported nothing: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
+	[ -n "$KBITS" ] || fail "iperf3 $* reported nothing: $(echo "$out" | tail -n 2 | tr '\n' ' ')"
 }

@@ -62,15 +62,15 @@ command_line() {
 
 #### Parts of a page for Documentation
 
-# circumstances GUESTS: a table of what was measured, where.
+# circumstances TREE GUESTS: a table of what was measured, where.
 circumstances() {
 	local model
 	model=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)
 	cat <<-END
 		| | |
 		|---|---|
-		| tree | $tree |
-		| guests | kernel $(fact kernel), $1, \`highres=off\`: each timer that isn't set saves exits |
+		| tree | $1 |
+		| guests | kernel $(fact kernel), $2, \`highres=off\`: each timer that isn't set saves exits |
 		| acceleration | $(fact acceleration) |
 		| machine | $(nproc) CPUs, ${model:-unknown} |
 		| rounds | $(fact rounds), $(duration "$(fact seconds)") in all, $(fact failed) cases failed |

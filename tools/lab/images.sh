@@ -309,31 +309,58 @@ services_image() {
 	echo "file /bin/hv_kvp_daemon $REPO/$out 755" | image services
 }
 
-# python_image: python3 with just the modules that lsvmbus loads, and lsvmbus.
-python_image() {
-	local release=$1 script=$KERNELS/$1/source/tools/hv/lsvmbus file stage
-	stage=$(mktemp "$IMAGES/.py.XXXXXX")
-	# The paths of what the interpreter loads for this script's imports, in the build root.
-	PYTHONHOME=$ROOT/usr PYTHONDONTWRITEBYTECODE=1 root_program python3 -S -c '
-import os, sys, encodings.utf_8, encodings.ascii, encodings.latin_1, optparse, site, subprocess
+# python_entries PROLOGUE [PATH]: list entries for python3 and just those modules that PROLOGUE imports, also from
+# the directories PATH, separated by colons.
+python_entries() {
+	local python files
+	python=$(readlink -f "$ROOT/usr/bin/python3")
+	# The paths of what the interpreter loads, in the build root.
+	files=$(PYTHONHOME=$ROOT/usr PYTHONPATH=${2:-} PYTHONDONTWRITEBYTECODE=1 root_program python3 -S -c "$1"'
+import os, sys
 for m in list(sys.modules.values()):
     f = getattr(m, "__file__", None)
     if f and os.path.isfile(f):
-        print(f)' >"$stage" || die "the build root has no python3 that works"
+        print(f)' | LC_ALL=C sort -u) || die "the build root has no python3 that works"
+	library_entries "$python"
+	echo "slink /usr/bin/python3 $(basename "$python")"
+	while IFS= read -r file; do
+		case $file in
+		"$ROOT"/*.so) library_entries "$file" ;;
+		"$ROOT"/*) echo "file ${file#"$ROOT"} $file 644" ;;
+		esac
+	done <<<"$files"
+	# Missed loudly at every start otherwise.
+	echo "dir /usr/lib/$(basename "$python")/lib-dynload 755"
+}
+
+# python_image: python3 for lsvmbus, and lsvmbus.
+python_image() {
+	local release=$1
 	{
-		library_entries "$(readlink -f "$ROOT/usr/bin/python3")"
-		echo "slink /usr/bin/python3 $(basename "$(readlink -f "$ROOT/usr/bin/python3")")"
-		while IFS= read -r file; do
-			case $file in
-			*.so) library_entries "$file" ;;
-			*) echo "file ${file#"$ROOT"} $file 644" ;;
-			esac
-		done < <(LC_ALL=C sort -u "$stage")
-		# Missed loudly at every start otherwise.
-		echo "dir /usr/lib/$(basename "$(readlink -f "$ROOT/usr/bin/python3")")/lib-dynload 755"
-		echo "file /usr/bin/lsvmbus $script 755"
+		python_entries 'import encodings.utf_8, encodings.ascii, encodings.latin_1, optparse, site, subprocess'
+		echo "file /usr/bin/lsvmbus $KERNELS/$release/source/tools/hv/lsvmbus 755"
 	} | image "python-$release"
-	rm -f "$stage"
+}
+
+# net_selftests_image: those of the kernel's own tests of network drivers that need nothing but a NIC, python3 for them and
+# what it imports.
+net_selftests_image() {
+	local source=$KERNELS/${1%-debug}/source tests=tools/testing/selftests helper=build/lab/xdp_helper file imports
+	if [[ ! $REPO/$helper -nt $source/$tests/net/lib/xdp_helper.c ]]; then
+		in_root gcc -O2 -static -I"/cache/kernels/${1%-debug}/source/$tests" -o "/src/$helper" \
+			"/cache/kernels/${1%-debug}/source/$tests/net/lib/xdp_helper.c" || die "xdp_helper.c doesn't build"
+	fi
+	imports='import encodings.utf_8, encodings.ascii, encodings.latin_1, site, errno, glob, lib.py'
+	{
+		python_entries "$imports" "$source/$tests/drivers/net:$ROOT/usr/lib/python3/dist-packages"
+		for file in "$source"/{$tests/net/lib/py,$tests/drivers/net/lib/py,tools/net/ynl/pyynl/lib}/*.py \
+			"$source/tools/net/ynl/pyynl/__init__.py" \
+			"$source"/$tests/drivers/net/{stats,queues,napi_threaded}.py \
+			"$source"/Documentation/netlink/specs/{netdev,ethtool,rt-link,rt-addr,nlctrl}.yaml; do
+			[[ ! -e $file ]] || echo "file /usr/src/linux${file#"$source"} $file 644"
+		done
+		echo "file /usr/src/linux/$tests/net/lib/xdp_helper $REPO/$helper 755"
+	} | image "net-selftests-$1"
 }
 
 # kexec_image RELEASE PART...: kexec, and a kernel and RAM disk of these parts to start with it.

@@ -79,7 +79,7 @@ runner_args() {
 	RUN=(--suite "$REPO/tests/scenarios/$suite.json" --logs "$logs"
 		--root "$ROOT" --kernel "$KERNELS/$release/vmlinuz" --release "$release"
 		--image base="$guest")
-	for part in python stock storage-tools net-tools emulated-nic services root-boot root-disk dvd; do
+	for part in python stock storage-tools net-tools emulated-nic net-selftests services root-boot root-disk dvd; do
 		! uses "$suite" "$part" || RUN+=(--image "$part=$("${part//-/_}_image" "$release")")
 	done
 	if uses "$suite" kexec; then

@@ -14,6 +14,9 @@ RAMP=1
 WINDOW=2
 TOO_LONG=120
 
+# shellcheck source=tests/guest/bench.sh
+. /tests/bench.sh
+
 case $(sed -n 's/.*vmlab.disk=\([a-z]*\).*/\1/p' /proc/cmdline) in
 virtio)
 	load virtio_blk
@@ -53,27 +56,6 @@ moved() {
 has_moved() {
 	moved
 	[ "$SECTORS" -gt "$1" ]
-}
-
-# count: signals and interrupts so far are left in SIGNALED and INTERRUPTED. What virtio
-# and AHCI tell their hosts, by exits, no guest counts.
-count() {
-	local file number
-	SIGNALED=0 INTERRUPTED=0
-	if [ -n "$INTERRUPTS" ]; then
-		INTERRUPTED=$(awk -v name="$INTERRUPTS" '
-			NR == 1 { cpus = NF }
-			$0 ~ name { for (i = 2; i <= cpus + 1; i++) sum += $i; lines++ }
-			END { print lines ? sum : "none" }' /proc/interrupts)
-		[ "$INTERRUPTED" != none ] || fail "/proc/interrupts has no $INTERRUPTS"
-		return
-	fi
-	for file in "$CHANNELS"/*/events; do
-		read -r number <"$file" || fail "$file can't be read"
-		SIGNALED=$((SIGNALED + number))
-		read -r number <"${file%events}interrupts" || fail "${file%events}interrupts can't be read"
-		INTERRUPTED=$((INTERRUPTED + number))
-	done
 }
 
 # measure KEY FIELD UNIT BYTES OPTION...: what fio does with I/Os of BYTES, FIELD of its report, and what

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 # shellcheck shell=busybox disable=SC2034,SC2154
-# Four queues are busy under sixteen flows, both ways. Each flow is slow: four processors that
-# share the one of a nested lab, all of them full, spend their turns on locks whose holder waits
-# for its own.
+# Sixteen flows come to all of four queues, both ways. They are short: four processors that share the
+# one of a nested lab, all of them full, spend their turns on locks whose holder waits for its own.
 
 load_net
 must ethtool -L "$NIC" combined 4
@@ -13,7 +12,8 @@ must ethtool -X "$NIC" default
 must ethtool -X "$NIC" hkey $key
 nic_up "$NIC" 192.168.77.2/24
 wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
-serve_iperf 5201
+ask serve-echo 5300
+head -c 60000 /dev/urandom >/tmp/data
 
 # counts DIRECTION: packets of the four queues.
 counts() { for q in 0 1 2 3; do nic_stat "$NIC" "${1}_queue_${q}_packets"; done | tr '\n' ' '; }
@@ -21,22 +21,32 @@ counts() { for q in 0 1 2 3; do nic_stat "$NIC" "${1}_queue_${q}_packets"; done 
 # least BEFORE AFTER: packets that the queue with the fewest of them had.
 least() { echo "$1 $2" | awk '{ for (i = 1; i <= 4; i++) if (i == 1 || $(i + 4) - $i < min) min = $(i + 4) - $i; print min }'; }
 
-# spread DIRECTION WORDS OPTION...: each queue has its part of the flows. Where a flow goes depends
-# on its port, which chance gives it: one time in five, a single flow or none comes to some queue
-# of the four. So further sixteen flows may be needed.
-spread() {
-	local way="$1" words="$2" before after tries=0
-	shift 2
-	before=$(counts "$way")
-	until [ $tries -ge 5 ]; do
-		iperf 192.168.77.1 -P 16 -t 3 -b 200K -l 4K "$@"
-		after=$(counts "$way")
-		tries=$((tries + 1))
-		[ "$(least "$before" "$after")" -le 20 ] || break
+# flows: sixteen connections, each sends a little and gets it back.
+flows() {
+	local flow=1
+	while [ $flow -le 16 ]; do
+		nc 192.168.77.1 5300 </tmp/data >"/tmp/back.$flow" &
+		flow=$((flow + 1))
 	done
-	note "$tries times 16 flows $words: $KBITS kbit/s, $way before $before after $after"
-	more "packets of the $way queue with the fewest" "$(least "$before" "$after")" 20
+	wait
+	flow=1
+	while [ $flow -le 16 ]; do
+		cmp /tmp/data "/tmp/back.$flow" || wrong "flow $flow: what came back differs"
+		flow=$((flow + 1))
+	done
 }
 
-spread tx "to the host"
-spread rx "from the host" -R
+# Where a flow goes depends on its port, which chance gives it: one time in five, a single flow or none comes to
+# some queue of the four. So further sixteen may be needed.
+sent=$(counts tx)
+received=$(counts rx)
+tries=0
+until [ $tries -ge 6 ]; do
+	flows
+	tries=$((tries + 1))
+	sent_now=$(counts tx) received_now=$(counts rx)
+	[ "$(least "$sent" "$sent_now")" -le 20 ] || [ "$(least "$received" "$received_now")" -le 20 ] || break
+done
+note "$tries times 16 flows: sent before $sent after $sent_now, received before $received after $received_now"
+more "packets of the transmit queue with the fewest" "$(least "$sent" "$sent_now")" 20
+more "packets of the receive queue with the fewest" "$(least "$received" "$received_now")" 20

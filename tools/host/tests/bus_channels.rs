@@ -252,6 +252,28 @@ fn rescind_takes_subchannels_first() {
 }
 
 #[test]
+fn one_subchannel_can_be_rescinded() {
+    let (guest, echo, offer) = with_echo();
+    let mut primary = guest.open(&offer);
+    echo.handle().offer_subchannels(2).unwrap();
+    let (one, two) = (guest.offer(), guest.offer());
+    let first = guest.open(&one);
+    let mut second = guest.open(&two);
+    for none in [0, 3] {
+        assert!(guest.bus().rescind_subchannel("echo0", none).is_err());
+    }
+    guest.bus().rescind_subchannel("echo0", 1).unwrap();
+    assert_eq!(guest.rescinded(), one.relid);
+    assert!(guest.bus().rescind_subchannel("echo0", 1).is_err(), "twice");
+    assert_eq!(echo.serving(), 2);
+    first.release();
+    primary.transact(1, &[b"primary"], |_| ());
+    second.transact(2, &[b"second"], |_| ());
+    second.close();
+    primary.close();
+}
+
+#[test]
 fn interrupts_move() {
     for (version, answered) in [
         (ProtocolVersion::WIN10, None),

@@ -173,7 +173,10 @@ fn split_round(scenario: &str) -> (&str, u32) {
     let split = scenario.rsplit_once('-');
     let numbered = split.and_then(|(name, round)| Some((name, round.parse().ok()?)));
     let (name, round) = numbered.unwrap_or((scenario, 1));
-    (name.split_once('+').map_or(name, |(column, _)| column), round)
+    (
+        name.split_once('+').map_or(name, |(column, _)| column),
+        round,
+    )
 }
 
 /// `KEY VALUE UNIT`.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{bail, Context};
 use serde_json::{json, Map, Value};
 
+use super::arguments;
 use super::protocol::{self, Request, COMMANDS};
 use super::server::{Counters, Handler};
 use crate::vmbus::bus::Bus;
@@ -211,7 +212,14 @@ impl Handler for Commands {
             "status" => Ok(self.status()),
             "devices" => Ok(self.devices()),
             "stats" => self.stats(arguments),
-            "rescind" => self.bus.rescind(device()?).map(done),
+            "rescind" => match arguments.get("subchannel") {
+                None | Some(Value::Null) => self.bus.rescind(device()?).map(done),
+                Some(value) => {
+                    let subchannel = arguments::number("subchannel", value, u16::MAX.into())?;
+                    let subchannel = subchannel as u16;
+                    self.bus.rescind_subchannel(device()?, subchannel).map(done)
+                }
+            },
             "reoffer" => self.bus.reoffer(device()?).map(done),
             "pause" => self.bus.pause(device()?, true).map(done),
             "resume" => self.bus.pause(device()?, false).map(done),

@@ -124,7 +124,11 @@ pub const COMMANDS: &[Known] = &[
         "events from now on, or since the event of a number",
     ),
     known("unsubscribe", &[], "no more events"),
-    known("rescind", &["device"], "withdraw a device's offers"),
+    known(
+        "rescind",
+        &["device", "subchannel"],
+        "withdraw a device's offers, or one sub-channel",
+    ),
     known("reoffer", &["device"], "offer a withdrawn device again"),
     known(
         "pause",

@@ -174,6 +174,22 @@ impl Bus {
         })
     }
 
+    /// Rescinds one sub-channel of a device, which goes on with the others. Doesn't wait for the guest.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such device, or no such sub-channel of it is offered.
+    pub fn rescind_subchannel(&self, name: &str, subchannel: u16) -> anyhow::Result<()> {
+        self.change(|state| {
+            let slot = state.find(name).ok_or_else(|| no_device(name))?;
+            let entry = slot.entry.clone();
+            if subchannel == 0 || !state.rescind_where(&entry, |number| number == subchannel) {
+                anyhow::bail!("{name} has no sub-channel {subchannel}");
+            }
+            Ok(())
+        })
+    }
+
     /// Offers a rescinded device again, as soon as the guest has let go of its last offer.
     ///
     /// # Errors

@@ -180,16 +180,22 @@ impl State {
 
     /// Withdraws all channels of a device, sub-channels before the primary one.
     pub(super) fn rescind_device(&mut self, device: &Arc<DeviceEntry>) {
-        self.rescind_where(device, |_| true);
+        let _ = self.rescind_where(device, |_| true);
     }
 
     /// Withdraws the sub-channels of a device: with the primary channel they belong to, they end.
     pub(super) fn rescind_subchannels(&mut self, device: &Arc<DeviceEntry>) {
-        self.rescind_where(device, |subchannel| subchannel != 0);
+        let _ = self.rescind_where(device, |subchannel| subchannel != 0);
     }
 
-    fn rescind_where(&mut self, device: &Arc<DeviceEntry>, which: impl Fn(u16) -> bool) {
+    /// Withdraws the channels of a device whose numbers `which` chooses; false when there are none.
+    pub(super) fn rescind_where(
+        &mut self,
+        device: &Arc<DeviceEntry>,
+        which: impl Fn(u16) -> bool,
+    ) -> bool {
         let now = Instant::now();
+        let mut any = false;
         for channel in self.channels.values_mut() {
             if Arc::ptr_eq(&channel.device, device)
                 && channel.rescind == Rescind::No
@@ -199,9 +205,11 @@ impl State {
                 channel.rescind = Rescind::Wanted;
                 channel.reopen = None;
                 channel.stop(now);
+                any = true;
             }
         }
         self.advance_rescinds(device);
+        any
     }
 
     /// Tells the guest of withdrawn channels as soon as their threads have returned.

@@ -68,7 +68,7 @@ pub(crate) struct Suite {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// Unique in its suite; a directory name of the logs.
+    /// Unique in its suite; a directory name of the logs. `A+B` is a part of what is measured as A.
     pub(crate) name: String,
     /// What it shows.
     pub(crate) about: String,
@@ -243,7 +243,8 @@ impl Suite {
     fn check(&self) -> Result<()> {
         let mut seen = std::collections::BTreeSet::new();
         for scenario in &self.scenarios {
-            if !is_word(&scenario.name) || !seen.insert(scenario.name.clone()) {
+            let words = scenario.name.split('+').all(is_word);
+            if !words || !seen.insert(scenario.name.clone()) {
                 bail!(
                     "scenario name `{}` is empty, odd or used twice",
                     scenario.name
@@ -308,6 +309,12 @@ impl Suite {
 }
 
 impl Scenario {
+    /// PART of a scenario `A+PART-ROUND`.
+    pub(crate) fn part(&self) -> Option<&str> {
+        let (_, part) = self.name.split_once('+')?;
+        Some(part.rsplit_once('-').map_or(part, |(part, _)| part))
+    }
+
     /// Looks for what contradicts itself, before any guest is started.
     fn check(&self) -> Result<()> {
         let name = &self.name;

@@ -41,10 +41,11 @@ impl Suite {
         Ok(self)
     }
 
-    /// Scenarios whose guests are up at the same time, one group after the other.
+    /// Scenarios whose guests are up at the same time, one group after the other: those of a round, but
+    /// parts (`A+PART`) only with the same parts of others.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &[Scenario]> {
-        let together = |a: &Scenario, b: &Scenario| self.together && a.round == b.round;
-        self.scenarios.chunk_by(together)
+        self.scenarios
+            .chunk_by(|a, b| self.together && a.round == b.round && a.part() == b.part())
     }
 }
 
@@ -79,8 +80,11 @@ mod tests {
         let groups = |suite: &Suite| -> Vec<usize> { suite.groups().map(<[_]>::len).collect() };
         let apart = suite(r#""rounds": 2,"#).in_rounds(None).unwrap();
         assert_eq!(groups(&apart), [1, 1, 1, 1]);
-        let together = suite(r#""rounds": 2, "together": true,"#);
-        assert_eq!(groups(&together.in_rounds(None).unwrap()), [2, 2]);
+        let together = || suite(r#""rounds": 2, "together": true,"#);
+        assert_eq!(groups(&together().in_rounds(None).unwrap()), [2, 2]);
+        let mut parts = together();
+        parts.scenarios[1].name = "a+more".to_owned();
+        assert_eq!(groups(&parts.in_rounds(None).unwrap()), [1, 1, 1, 1]);
     }
 
     #[test]

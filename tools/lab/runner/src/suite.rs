@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc::RecvTimeoutError;
+use std::sync::MutexGuard;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -231,6 +232,7 @@ struct Boot<'a, 'b> {
     end: End,
     sink: &'b dyn Sink,
     turn: &'b Turn<'b>,
+    booting: Option<MutexGuard<'b, ()>>,
     around: Surroundings,
     guest: Guest,
     servers: Vec<Server>,
@@ -267,6 +269,8 @@ fn run_boot<'a>(
     sink: &dyn Sink,
     turn: &Turn<'_>,
 ) -> Result<End> {
+    let booting = Some(turn.boot());
+    stop::check()?;
     sink.send(Event::Boot {
         scenario: scenario.name.clone(),
         shape: format!("{} CPU, {} MiB", scenario.cpus, scenario.memory),
@@ -282,6 +286,7 @@ fn run_boot<'a>(
         end: End::Done,
         sink,
         turn,
+        booting,
         around,
         guest,
         servers: Vec::new(),
@@ -538,6 +543,7 @@ impl Boot<'_, '_> {
     fn hello(&mut self, release: &str) -> Result<Go> {
         match &self.phase {
             Phase::Booting => {
+                self.booting = None;
                 self.boot_seconds = self.guest.started.elapsed().as_secs_f64();
                 self.sink.send(Event::Up {
                     scenario: self.scenario.name.clone(),

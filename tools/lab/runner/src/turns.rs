@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Turns {
     state: Mutex<State>,
     changed: Condvar,
+    /// Held by the guest that boots: several at once on one emulated processor take far longer.
+    boots: Mutex<()>,
 }
 
 /// # Invariants
@@ -55,6 +57,7 @@ impl Turns {
                 holder: 0,
             }),
             changed: Condvar::new(),
+            boots: Mutex::new(()),
         }
     }
 
@@ -112,6 +115,11 @@ impl<'a> Turn<'a> {
     /// For the guest of this number, from 0.
     pub(crate) fn new(turns: &'a Turns, guest: usize) -> Self {
         Self { turns, guest }
+    }
+
+    /// Waits until no other guest boots; none begins to while the result is held.
+    pub(crate) fn boot(&self) -> MutexGuard<'a, ()> {
+        self.turns.boots.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// See [`Turns::take`].

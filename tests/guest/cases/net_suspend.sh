@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# shellcheck shell=busybox disable=SC2034,SC2154
+# The guest suspends itself to idle in the middle of a stream, and its control line wakes it: the stream goes on and
+# all of it arrives, and the NIC's queues are what they were.
+
+load_net
+must ethtool -L "$NIC" combined 2
+nic_up "$NIC" 192.168.77.2/24
+wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+ask serve-echo 5300
+head -c 4000000 /dev/urandom >/tmp/data
+
+# Whatever arrives on this line is reason to wake up.
+echo enabled >/sys/class/tty/ttyS1/power/wakeup || fail "the control line can't wake the guest"
+suspends() { read -r SUSPENDED </sys/power/suspend_stats/success; }
+suspends
+before=$SUSPENDED
+for round in 1 2 3; do
+	rm -f /tmp/woken /tmp/back
+	# A little at a time, so that it lasts.
+	(
+		part=0
+		while [ $part -lt 40 ]; do
+			dd if=/tmp/data bs=100000 count=1 skip=$part 2>/dev/null
+			sleep 0.1
+			part=$((part + 1))
+		done
+	) | nc 192.168.77.1 5300 >/tmp/back &
+	stream=$!
+	(host wake 8 && touch /tmp/woken) &
+	asked=$!
+	sleep 1
+	echo freeze >/sys/power/state || fail "round $round: the guest can't suspend: $(dmesg | tail -n 3 | tr '\n' ' ')"
+	wait $asked
+	[ -e /tmp/woken ] || fail "round $round: the host never answered"
+	wait_for 20 pings 192.168.77.1 || fail "round $round: the host does not answer any more"
+	wait $stream || wrong "round $round: the stream broke"
+	cmp /tmp/data /tmp/back || wrong "round $round: what came back differs"
+done
+suspends
+same "times that the guest was suspended" $((SUSPENDED - before)) 3
+same "queues" "$(rx_queues "$NIC")" 2
+[ "$STACK" = c ] || frames_end
