@@ -166,8 +166,7 @@ impl Queue {
                     used: open.used,
                     bytes: open.bytes,
                 });
-                dev.stop_queue(self.number);
-                self.stats.tx_stopped.inc();
+                self.stop(dev);
                 false
             }
             Err((_, back)) => {

@@ -140,8 +140,7 @@ impl Queue {
         };
         let result = self.put(dev, &channel, skb);
         if result.is_err() {
-            dev.stop_queue(self.number);
-            self.stats.tx_stopped.inc();
+            self.stop(dev);
         }
         // Whatever became of this frame: those before it are to go now.
         if !more || dev.queue_stopped(self.number) {
@@ -156,6 +155,14 @@ impl Queue {
             }
         }
         result
+    }
+
+    /// No frame comes until there is room again. It counts once, however many find that there is none.
+    pub(crate) fn stop(&self, dev: &Dev) {
+        if !dev.queue_stopped(self.number) {
+            dev.stop_queue(self.number);
+            self.stats.tx_stopped.inc();
+        }
     }
 
     /// Puts a frame into the open batch or the ring, or drops it.

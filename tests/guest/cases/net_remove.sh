@@ -3,7 +3,7 @@
 # The host takes a NIC away under traffic: it goes in bounded time, whoever sends gets an error, the other NIC
 # goes on; and the next one that comes works.
 
-DMESG_ALLOW='netvsc: .*'
+DMESG_ALLOW='] netvsc: '
 load_net
 wait_for 20 nic_is_there 1 || fail "there is no second NIC"
 nic_up "$NIC" 192.168.77.2/24

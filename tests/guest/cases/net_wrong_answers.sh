@@ -3,7 +3,7 @@
 # Completions of the guest's frames that come twice, short, of another kind or to nothing: each frame ends
 # once.
 
-DMESG_ALLOW='netvsc|vmbus: .*'
+DMESG_ALLOW='] (netvsc|vmbus): '
 load_net
 nic_up "$NIC" 192.168.77.2/24
 wait_for 20 pings 192.168.77.1 || fail "the host does not answer"

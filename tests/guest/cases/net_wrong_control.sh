@@ -3,7 +3,7 @@
 # Questions that the host doesn't answer, or answers on another channel: who asked gets an error in bounded
 # time, and the NIC goes on.
 
-DMESG_ALLOW='netvsc|vmbus: .*'
+DMESG_ALLOW='] (netvsc|vmbus): '
 load_net
 nic_up "$NIC" 192.168.77.2/24
 wait_for 20 pings 192.168.77.1 || fail "the host does not answer"

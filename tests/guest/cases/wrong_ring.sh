@@ -5,7 +5,7 @@
 
 # Seconds: a time-out, a reset without an answer, and a look at the result.
 BOUND=120
-DMESG_ALLOW="$DISK_GONE|storvsc: |vmbus: "
+DMESG_ALLOW="$DISK_GONE|] (storvsc|vmbus): "
 load_disks
 need_disk 0
 start_verify keeper "$DISK"
