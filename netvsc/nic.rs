@@ -15,8 +15,8 @@ use kernel::{
 };
 use kernel_ext::{lock::IrqLock, new_irq_lock, rcu::RcuSlot, shared::Shared};
 use net::{
-    Channels, Dev, Device, Features, Filter, Link, NicDriver, QueueStatistics, Rings, SkBuff,
-    SpreadSize, Statistics,
+    Channels, Dev, Device, Features, Filter, FlowKind, HashFields, Link, NicDriver,
+    QueueStatistics, Rings, SkBuff, SpreadSize, Statistics,
 };
 use netvsc_wire::{
     oid::{Oid, PacketFilter},
@@ -308,6 +308,19 @@ impl Nic {
         let _ = self.module.worker.enqueue(self.clone());
     }
 
+    /// Has the host spread flows in another way. Process context.
+    fn respread(&self, change: impl FnOnce(&Spread) -> Result<Spread>) -> Result {
+        let session = self.session.get().ok_or(ENODEV)?;
+        let mut spread = self.spread.lock();
+        let changed = change(&spread)?;
+        // With one channel there is nothing to be spread, and it counts from the next session on.
+        if session.channels.load(Relaxed) > 1 {
+            session.tell_spread(&changed)?;
+        }
+        *spread = changed;
+        Ok(())
+    }
+
     /// Tells the host which frames are wanted. Process context.
     fn tell_filter(&self) -> Result {
         let wanted = match self.up.load(Relaxed) {
@@ -561,14 +574,15 @@ impl NicDriver for Nic {
         table: Option<&[u32]>,
         key: Option<&[u8]>,
     ) -> Result {
-        let session = this.session.get().ok_or(ENODEV)?;
-        let mut spread = this.spread.lock();
-        let changed = spread.with(table, key, dev.receive_queues())?;
-        // With one channel there is nothing to be spread, and it counts from the next session on.
-        if session.channels.load(Relaxed) > 1 {
-            session.tell_spread(&changed)?;
-        }
-        *spread = changed;
-        Ok(())
+        let channels = dev.receive_queues();
+        this.respread(|spread| spread.with(table, key, channels))
+    }
+
+    fn hash_fields(&self, kind: FlowKind) -> HashFields {
+        self.spread.lock().fields(kind)
+    }
+
+    fn change_hash_fields(this: ArcBorrow<'_, Self>, kind: FlowKind, fields: HashFields) -> Result {
+        this.respread(|spread| spread.with_fields(kind, fields))
     }
 }

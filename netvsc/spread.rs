@@ -4,6 +4,7 @@
 //! hash means. Both are the NIC's and outlive sessions, whatever changes.
 
 use kernel::prelude::*;
+use net::{Above, FlowKind, HashFields};
 use netvsc_wire::{
     oid::{
         Oid, ScaleCapabilities, ScaleFlags, ScaleParameters, MAX_SCALE_PARAMETERS_BYTES,
@@ -24,6 +25,8 @@ pub(crate) struct Spread {
     table: [u16; MAX_TABLE_ENTRIES],
     /// Entries that count; 0: the host spreads nothing.
     entries: usize,
+    /// What hashes are made of.
+    types: HashTypes,
 }
 
 impl Spread {
@@ -32,7 +35,36 @@ impl Spread {
             key: DEFAULT_KEY,
             table: [0; MAX_TABLE_ENTRIES],
             entries: 0,
+            types: HashTypes::LINUX,
         }
+    }
+
+    /// What the hash of such packets is made of. The host has none over UDP ports.
+    pub(crate) fn fields(&self, kind: FlowKind) -> HashFields {
+        let (addresses, ports) = of_kind(kind);
+        if ports.is_some_and(|ports| self.types.contains(ports)) {
+            HashFields::AddressesAndPorts
+        } else if self.types.contains(addresses) {
+            HashFields::Addresses
+        } else {
+            HashFields::Nothing
+        }
+    }
+
+    /// The same with hashes made of something else.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` for what the host has no hash for.
+    pub(crate) fn with_fields(&self, kind: FlowKind, fields: HashFields) -> Result<Self> {
+        let mut changed = self.clone();
+        changed.types = match (of_kind(kind), fields) {
+            ((_, Some(ports)), HashFields::AddressesAndPorts) => self.types.with(ports),
+            ((_, Some(ports)), HashFields::Addresses) => self.types.without(ports),
+            _ if self.fields(kind) == fields => self.types,
+            _ => return Err(EOPNOTSUPP),
+        };
+        Ok(changed)
     }
 
     /// The entries that count.
@@ -89,6 +121,15 @@ impl Spread {
     }
 }
 
+/// The hash of such packets over addresses, and the one over ports, too, if there is one.
+fn of_kind(kind: FlowKind) -> (HashTypes, Option<HashTypes>) {
+    let (addresses, ports) = match kind.v6 {
+        false => (HashTypes::IPV4, HashTypes::TCP_IPV4),
+        true => (HashTypes::IPV6, HashTypes::TCP_IPV6),
+    };
+    (addresses, (kind.above == Above::Tcp).then_some(ports))
+}
+
 impl Session {
     /// How many channels flows can be spread over, and over how many entries of a table.
     pub(crate) fn ask_spread(&self) -> (u32, usize) {
@@ -117,7 +158,7 @@ impl Session {
             let _ = table.push_within_capacity(u32::from(*entry));
         }
         let mut record = KVec::from_elem(0, MAX_SCALE_PARAMETERS_BYTES, GFP_KERNEL)?;
-        let (flags, types) = (ScaleFlags::NONE, HashTypes::LINUX);
+        let (flags, types) = (ScaleFlags::NONE, spread.types);
         let length = ScaleParameters::encode(flags, types, &table, &spread.key, &mut record)
             .map_err(|_| EINVAL)?;
         let record = record.get(..length).unwrap_or_default();

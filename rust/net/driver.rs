@@ -15,6 +15,8 @@ use super::{
     },
     ethtool::{
         Channels,
+        FlowKind,
+        HashFields,
         Link,
         Rings,
         SpreadSize, //
@@ -184,6 +186,22 @@ pub trait NicDriver: Sized + Send + Sync + 'static {
     /// [`NicDriver::spread_size`] says, or none when nobody asks.
     fn spread(&self, table: &mut [u32], key: &mut [u8]) {
         let _ = (table, key);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// What the hash of such packets is made of, for `ethtool -n`. Process context.
+    fn hash_fields(&self, kind: FlowKind) -> HashFields {
+        let _ = kind;
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The hash of such packets shall be made of this, for `ethtool -N`. Process context, under RTNL.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` when the device can't; it stays as it was.
+    fn change_hash_fields(this: ArcBorrow<'_, Self>, kind: FlowKind, fields: HashFields) -> Result {
+        let _ = (this, kind, fields);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

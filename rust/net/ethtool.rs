@@ -39,3 +39,34 @@ pub struct SpreadSize {
     /// Bytes of the hash key.
     pub key: u32,
 }
+
+/// Packets that are spread in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKind {
+    /// IPv6; otherwise IPv4.
+    pub v6: bool,
+    /// What is above.
+    pub above: Above,
+}
+
+/// What is above IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Above {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Anything.
+    Anything,
+}
+
+/// What of a packet its hash is made of: both addresses, or both addresses and both ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashFields {
+    /// Nothing: it isn't spread.
+    Nothing,
+    /// The addresses.
+    Addresses,
+    /// The addresses and the ports.
+    AddressesAndPorts,
+}

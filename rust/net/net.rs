@@ -41,7 +41,10 @@ pub use self::{
         Statistics, //
     },
     ethtool::{
+        Above,
         Channels,
+        FlowKind,
+        HashFields,
         Link,
         Rings,
         SpreadSize, //

@@ -15,7 +15,14 @@ use kernel::{
 };
 
 use super::{
-    super::driver::NicDriver,
+    super::{
+        driver::NicDriver,
+        ethtool::{
+            Above,
+            FlowKind,
+            HashFields, //
+        }, //
+    },
     driver, //
 };
 
@@ -36,6 +43,8 @@ impl<T: NicDriver> Tables<T> {
         get_rxfh_indir_size: get_rxfh_indir_size::<T>, if T::HAS_SPREAD;
         get_rxfh: get_rxfh::<T>, if T::HAS_SPREAD;
         set_rxfh: set_rxfh::<T>, if T::HAS_CHANGE_SPREAD;
+        get_rxfh_fields: get_rxfh_fields::<T>, if T::HAS_HASH_FIELDS;
+        set_rxfh_fields: set_rxfh_fields::<T>, if T::HAS_CHANGE_HASH_FIELDS;
         get_sset_count: get_sset_count::<T>;
         get_strings: get_strings::<T>;
         get_ethtool_stats: get_ethtool_stats::<T>;
@@ -194,6 +203,56 @@ extern "C" fn set_rxfh<T: NicDriver>(
         let table = (!table.is_empty()).then_some(&*table);
         let key = (!key.is_empty()).then_some(&*key);
         T::change_spread(driver, dev, table, key).map(|()| 0)
+    })
+}
+
+/// Which packets a request is about.
+fn flow_kind(request: &hv_bindings::ethtool_rxfh_fields) -> Result<FlowKind> {
+    let (v6, above) = match request.flow_type {
+        hv_bindings::FLOW_TCP_V4 => (false, Above::Tcp),
+        hv_bindings::FLOW_TCP_V6 => (true, Above::Tcp),
+        hv_bindings::FLOW_UDP_V4 => (false, Above::Udp),
+        hv_bindings::FLOW_UDP_V6 => (true, Above::Udp),
+        hv_bindings::FLOW_IP_V4 => (false, Above::Anything),
+        hv_bindings::FLOW_IP_V6 => (true, Above::Anything),
+        _ => return Err(EOPNOTSUPP),
+    };
+    Ok(FlowKind { v6, above })
+}
+
+extern "C" fn get_rxfh_fields<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    request: *mut hv_bindings::ethtool_rxfh_fields,
+) -> ffi::c_int {
+    // SAFETY: As for `get_link_ksettings`.
+    let (driver, request) = unsafe { (driver::<T>(raw).0, &mut *request) };
+    from_result(|| {
+        request.data = match driver.hash_fields(flow_kind(request)?) {
+            HashFields::Nothing => 0,
+            HashFields::Addresses => hv_bindings::HASH_ADDRESSES,
+            HashFields::AddressesAndPorts => hv_bindings::HASH_ADDRESSES | hv_bindings::HASH_PORTS,
+        };
+        Ok(0)
+    })
+}
+
+extern "C" fn set_rxfh_fields<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    request: *const hv_bindings::ethtool_rxfh_fields,
+    _why: *mut hv_bindings::netlink_ext_ack,
+) -> ffi::c_int {
+    // SAFETY: As for `get_link_ksettings`.
+    let (driver, request) = unsafe { (driver::<T>(raw).0, &*request) };
+    from_result(|| {
+        let kind = flow_kind(request)?;
+        let (addresses, ports) = (hv_bindings::HASH_ADDRESSES, hv_bindings::HASH_PORTS);
+        let fields = match request.data {
+            0 => HashFields::Nothing,
+            data if data == addresses => HashFields::Addresses,
+            data if data == addresses | ports => HashFields::AddressesAndPorts,
+            _ => return Err(EOPNOTSUPP),
+        };
+        T::change_hash_fields(driver, kind, fields).map(|()| 0)
     })
 }
 

@@ -38,6 +38,22 @@ matches "hash key" "$key" '([0-9a-f]{2}:){39}[0-9a-f]{2}'
 must ethtool -X "$NIC" hkey "$(echo "$key" | sed 's/^../5a/')"
 matches "hash key as set" "$(ethtool -x "$NIC" | awk '/RSS hash key/ { getline; print $1 }')" '5a:.*'
 
+# What hashes are made of. The C driver tells its own hash for what it sends, not the host's.
+if [ "$STACK" = rust ]; then
+	made_of() { ethtool -n "$NIC" rx-flow-hash "$1" | grep -cE 'IP (SA|DA)|L4 bytes'; }
+	same "fields of TCP" "$(made_of tcp4) $(made_of tcp6)" "4 4"
+	same "fields of UDP" "$(made_of udp4) $(made_of udp6)" "2 2"
+	must ethtool -N "$NIC" rx-flow-hash tcp4 sd
+	same "fields of TCP without ports" "$(made_of tcp4) $(made_of tcp6)" "2 4"
+	wait_for 20 pings 192.168.77.1 || wrong "the host does not answer with another hash"
+	refused "a hash over UDP ports" ethtool -N "$NIC" rx-flow-hash udp4 sdfn
+	must ethtool -L "$NIC" combined 2
+	same "fields in another session" "$(made_of tcp4)" 2
+	must ethtool -L "$NIC" combined 4
+	must ethtool -N "$NIC" rx-flow-hash tcp4 sdfn
+	same "fields of TCP with ports again" "$(made_of tcp4)" 4
+fi
+
 must ethtool -g "$NIC"
 more "receive sections" "$(echo "$OUTPUT" | awk '/^RX:/ { n = $2 } END { print n }')" 0
 more "send sections" "$(echo "$OUTPUT" | awk '/^TX:/ { n = $2 } END { print n }')" 0
