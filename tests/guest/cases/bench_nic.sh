@@ -154,7 +154,7 @@ costs() {
 	packets=$((SENT_PACKETS + RECEIVED_PACKETS - packets))
 	if [ "$tool" = iperf3 ]; then
 		# Its end would take longer than the window, and it would count what the sockets lose, not the NIC.
-		kill "$TRAFFIC_PID" 2>/dev/null || fail "$key: $* was over too soon: $(tail -n 2 /tmp/traffic | tr '\n' ' ')"
+		kill -9 "$TRAFFIC_PID" 2>/dev/null || fail "$key: $* was over too soon: $(tail -n 2 /tmp/traffic | tr '\n' ' ')"
 		wait "$TRAFFIC_PID"
 	else
 		wait "$TRAFFIC_PID" || fail "$key: $*: $(tail -n 2 /tmp/traffic | tr '\n' ' ')"

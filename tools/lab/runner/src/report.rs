@@ -196,9 +196,15 @@ impl Sink for Printer {
                 if self.plain {
                     return self.print(&text);
                 }
+                // What takes an hour shows how far it is: each row has two marks.
+                let row = text.strip_prefix("mark ").and_then(|m| m.split(' ').next());
+                let ended = row.map(|row| (format!("mark {row} "), format!("{scenario}: {row}")));
                 let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
-                state.notes.entry(scenario).or_default().push(text);
-                Ok(())
+                let notes = state.notes.entry(scenario).or_default();
+                let ended = ended.filter(|(mark, _)| notes.iter().any(|n| n.starts_with(mark)));
+                notes.push(text);
+                drop(state);
+                ended.map_or(Ok(()), |(_, row)| self.progress(&row))
             }
             Event::Result {
                 scenario,
