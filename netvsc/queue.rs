@@ -184,8 +184,13 @@ impl Poll for Queue {
             frames_sent: 0,
             bytes_sent: self.unsent.xchg(0, Full),
         };
+        // One packet may have hundreds of frames: it is those that the budget is for.
         let done = channel.poll(budget, |packet| {
             self.packet(napi, &channel, &packet, &mut turn);
+            match packet.body {
+                PacketBody::XferPages(ref pages) => pages.ranges.into_iter().count(),
+                _ => 1,
+            }
         });
         // Before anything is sent: what asks for room from here on is to be told of it.
         channel.poll_out();

@@ -442,6 +442,7 @@ impl Channel {
     ) -> core::result::Result<bool, RingError> {
         self.take_packets(input, turn, most, |packet| {
             self.handler.packet(self, packet);
+            1
         })?;
         if *turn >= most {
             return Ok(true);
@@ -449,14 +450,15 @@ impl Channel {
         input.ring.unmask_interrupts()
     }
 
-    /// Forbids signals, and hands packets to `with` as long as `turn` is below `most`.
+    /// Forbids signals, and hands packets to `with` as long as `turn` is below `most`; what that returns is
+    /// how much of the turn a packet has taken, 1 at least.
     #[inline]
     fn take_packets(
         &self,
         input: &mut Incoming,
         turn: &mut usize,
         most: usize,
-        mut with: impl FnMut(Packet<'_>),
+        mut with: impl FnMut(Packet<'_>) -> usize,
     ) -> core::result::Result<(), RingError> {
         let stats = &self.core.stats;
         let Incoming { ring, buffer, .. } = input;
@@ -465,15 +467,17 @@ impl Channel {
             let Some(raw) = ring.read(buffer)? else {
                 break;
             };
-            *turn += 1;
             // Nobody else has `input`.
             stats.packets_in.add_under_lock(1);
             stats.bytes_in.add_under_lock(raw.payload.len() as u64);
-            match raw.parse() {
-                Ok(packet) => with(packet),
+            *turn += match raw.parse() {
+                Ok(packet) => with(packet).max(1),
                 // One bad packet doesn't desynchronise the ring.
-                Err(error) => self.bad_packet(format_args!("{error}")),
-            }
+                Err(error) => {
+                    self.bad_packet(format_args!("{error}"));
+                    1
+                }
+            };
         }
         if ring.commit()? {
             stats.in_full_signals.inc();

@@ -9,12 +9,13 @@ use vmbus_wire::packet::Packet;
 use super::{Channel, OutState};
 
 impl Channel {
-    /// Hands at most `most` packets to `with`; how many there were. Soft interrupt context, one caller at a
+    /// Hands packets to `with`, which says how much there was in each, 1 at least, until that is `most` or more; how
+    /// much it was. Soft interrupt context, one caller at a
     /// time; for channels that were opened with [`Delivery::Polled`](super::Delivery::Polled).
     ///
-    /// Signals stay forbidden. When there were fewer packets than that, [`Channel::poll_end`] allows them
+    /// Signals stay forbidden. When there was less than that, [`Channel::poll_end`] allows them
     /// again.
-    pub fn poll(self: &Arc<Self>, most: usize, with: impl FnMut(Packet<'_>)) -> usize {
+    pub fn poll(self: &Arc<Self>, most: usize, with: impl FnMut(Packet<'_>) -> usize) -> usize {
         let Some(mut input) = self.input.try_take() else {
             return 0;
         };
