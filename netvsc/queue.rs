@@ -188,7 +188,7 @@ impl Poll for Queue {
         let done = channel.poll(budget, |packet| {
             self.packet(napi, &channel, &packet, &mut turn);
             match packet.body {
-                PacketBody::XferPages(ref pages) => pages.ranges.into_iter().count(),
+                PacketBody::XferPages(ref pages) => pages.ranges.len(),
                 _ => 1,
             }
         });
