@@ -66,8 +66,7 @@ impl Bound {
             headroom: HEADROOM,
             largest_segment: agreed.largest_segment,
         };
-        net::with_rtnl(|| device.use_queues(1))?;
-        session.show_queues(1);
+        net::with_rtnl(|| session.use_queues(&device, 1))?;
         this.registration = Some(Registration::new(device, &presence, nic.clone())?);
         let name = nic.device.name().to_str().unwrap_or("?");
         kernel_ext::log_info!("{}: {}, NVSP {}\n", name, nic.name(), session.version);

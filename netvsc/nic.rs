@@ -197,8 +197,7 @@ impl Nic {
         // From here on there is a session, and frames go whatever else fails.
         if let Some(session) = nic.session.get() {
             let used = session.settle() as u16;
-            changed = changed.and(dev.use_queues(used));
-            session.show_queues(used);
+            changed = changed.and(session.use_queues(dev, used));
         }
         if up {
             if let Err(error) = nic.tell_filter() {
@@ -352,8 +351,7 @@ impl WorkItem for Nic {
             let session = this.session.get().filter(|_| this.device.is_registered());
             if let Some(session) = session {
                 let channels = session.channels.load(Relaxed) as u16;
-                let _ = this.device.use_queues(channels);
-                session.show_queues(channels);
+                let _ = session.use_queues(&this.device, channels);
             }
         });
     }

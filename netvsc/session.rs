@@ -16,7 +16,7 @@ use kernel_ext::{
     rcu,
     wait::Completion,
 };
-use net::Napi;
+use net::{Dev, Napi};
 use netvsc_wire::{
     nvsp::{
         Capabilities, NdisConfig, Section, SharedBuffer as Buffer, SubchannelOperation,
@@ -545,10 +545,16 @@ impl Session {
     }
 
     /// So many queues are in use, of which the stack shows what polls them. Process context, under RTNL.
-    pub(crate) fn show_queues(&self, count: u16) {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dev::use_queues`].
+    pub(crate) fn use_queues(&self, dev: &Dev, count: u16) -> Result {
+        let used = dev.use_queues(count);
         for (number, queue) in self.queues.iter().enumerate() {
             queue.link(number < count.into());
         }
+        used
     }
 
     /// Ends the session: the host is told, the channels are closed, memory comes back. Process

@@ -63,7 +63,7 @@ wants() {
 	esac
 }
 
-# octets: what IP has sent and received is left in SENT and RECEIVED, the NIC's packets in PACKETS.
+# octets: what IP has sent and received is left in SENT and RECEIVED, the NIC's packets in SENT_PACKETS and RECEIVED_PACKETS.
 # Of IP and not of the NIC, because drivers count headers of what they divide or join differently. Like
 # all that runs in the window, it starts no program.
 octets() {
