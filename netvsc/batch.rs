@@ -8,7 +8,7 @@ use kernel::sync::{
     Arc,
 };
 use kernel_ext::pages::SharedBuffer;
-use net::{Dev, Frames, SkBuff};
+use net::{Dev, Kept, SkBuff};
 use netvsc_wire::{
     nvsp::{ChannelType, RndisPacket, SectionUse},
     ppi::{SendInfo, MAX_HEAD_BYTES},
@@ -17,6 +17,10 @@ use netvsc_wire::{
 use vmbus::{Channel, Reserved, SendError};
 
 use crate::{queue::Queue, transmit::Sending};
+
+/// Places in use, that of the open batch included, from which on the host has enough to do: frames are put together then
+/// although the stack promises no more. Fewer packets for the same frames are less work for both sides.
+const BUSY: usize = 4;
 
 /// The part of the send buffer that a queue uses: what has its place number `n` is copied to section
 /// `first + n`, if `n` is below `count`.
@@ -37,7 +41,6 @@ pub(crate) struct Batch {
     /// Number of the section in the send buffer.
     section: u32,
     reserved: Reserved,
-    frames: Frames,
     count: u32,
     /// Bytes of the section that are used.
     used: u32,
@@ -95,31 +98,57 @@ impl Queue {
         match batch {
             // An open batch has a section, and there is room in it.
             Some(open) if copied.is_some() => {
-                open.frames.push(skb);
                 open.count += 1;
                 open.used += need;
                 open.bytes = open.bytes.saturating_add(bytes);
-                Joined::Yes
             }
-            Some(_) => Joined::Alone(skb),
+            Some(_) => return Joined::Alone(skb),
             None => match copied.zip(self.frames.reserve(place, self.number)) {
                 Some((section, reserved)) => {
                     *batch = Some(Batch {
                         place,
                         section,
                         reserved,
-                        frames: Frames::from(skb),
                         count: 1,
                         used: need,
                         bytes,
                     });
-                    Joined::Yes
                 }
                 None => {
                     self.places.give(place);
-                    Joined::Alone(skb)
+                    return Joined::Alone(skb);
                 }
             },
+        }
+        // Nobody needs it any more. What is on its way is limited by bytes of the queue.
+        skb.timestamp();
+        skb.sent(0);
+        Joined::Yes
+    }
+
+    /// The stack has no more frames for now: the open batch goes, unless the host has enough to do without it. Then
+    /// it may grow until the host has completed a packet.
+    pub(crate) fn end_batch(&self, dev: &Dev, channel: &Channel) {
+        let Some(mut batch) = self.batch.try_take() else {
+            // Whoever has it sends it.
+            return;
+        };
+        if batch.is_some() && !dev.queue_stopped(self.number) && self.places.used() > BUSY {
+            drop(batch);
+            // The poll gives places back, and looks for a batch then: of the two, one at least sees what the other did.
+            kernel_ext::barrier::virt_mb();
+            if self.places.used() > 1 {
+                return;
+            }
+            return self.send_held(dev, channel);
+        }
+        self.send_batch(dev, channel, &mut batch);
+    }
+
+    /// Sends the open batch, if there is one; the host isn't signalled yet.
+    pub(crate) fn send_held(&self, dev: &Dev, channel: &Channel) {
+        if let Some(mut batch) = self.batch.try_take() {
+            self.send_batch(dev, channel, &mut batch);
         }
     }
 
@@ -145,7 +174,7 @@ impl Queue {
         let sending = Sending {
             queue: self,
             reserved: open.reserved,
-            frames: open.frames,
+            kept: Kept::nothing(),
             count: open.count,
             bytes: open.bytes,
             message: message.encode(self.version),
@@ -161,7 +190,6 @@ impl Queue {
                     place: open.place,
                     section: open.section,
                     reserved: back.reserved,
-                    frames: back.frames,
                     count: open.count,
                     used: open.used,
                     bytes: open.bytes,
@@ -169,11 +197,10 @@ impl Queue {
                 self.stop(dev);
                 false
             }
-            Err((_, back)) => {
+            Err(_) => {
                 self.places.give(open.place);
                 self.unsent.fetch_add(open.bytes, Relaxed);
                 self.nic.stats.tx_gone.add(open.count.into());
-                drop(back.frames);
                 true
             }
         }

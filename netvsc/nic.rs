@@ -385,7 +385,7 @@ impl NicDriver for Nic {
         let open = session.channels.load(Relaxed).max(1);
         let number = u32::from(frame.queue()).checked_rem(open).unwrap_or(0);
         match session.queues.get(number as usize) {
-            Some(queue) => queue.transmit(dev, frame, more),
+            Some(queue) => queue.transmit(dev, frame, more, &guard),
             None => {
                 self.stats.tx_gone.inc();
                 Ok(())

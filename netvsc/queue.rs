@@ -10,7 +10,7 @@ use kernel::{
     },
 };
 use kernel_ext::{lock::TryCell, rcu::RcuSlot};
-use net::{Frames, Napi, Poll, Polled};
+use net::{Kept, Napi, Poll, Polled};
 use netvsc_wire::{HostMessage, Version};
 use vmbus::{Channel, Handler, Tagged};
 use vmbus_wire::{
@@ -31,6 +31,8 @@ use crate::{
 
 /// What a poll counts, to be told of at once.
 pub(crate) struct Turn {
+    /// What the stack allows.
+    pub(crate) budget: usize,
     pub(crate) frames_sent: u32,
     pub(crate) bytes_sent: u32,
 }
@@ -48,7 +50,7 @@ pub(crate) struct Queue {
     /// Where frames are copied to, if the host takes them from there.
     pub(crate) send: RcuSlot<SendSections>,
     /// Frames on their way.
-    pub(crate) frames: Tagged<Frames>,
+    pub(crate) frames: Tagged<Kept>,
     /// Frames that the host will be told of with those that the stack has promised.
     pub(crate) batch: TryCell<Option<Batch>>,
     pub(crate) places: Slots,
@@ -155,9 +157,9 @@ impl Queue {
 
     /// Drops what was on its way: no answer will come. While nobody polls or sends.
     pub(crate) fn forget_frames(&self) {
-        self.frames.drain(None, |frames, _| drop(frames));
+        self.frames.drain(None, |kept, _| drop(kept));
         if let Some(mut batch) = self.batch.try_take() {
-            drop(batch.take());
+            *batch = None;
         }
         if let Some(mut owed) = self.owed.try_take() {
             owed.clear();
@@ -181,6 +183,7 @@ impl Poll for Queue {
             return 0;
         };
         let mut turn = Turn {
+            budget,
             frames_sent: 0,
             bytes_sent: self.unsent.xchg(0, Full),
         };
@@ -196,6 +199,7 @@ impl Poll for Queue {
         channel.poll_out();
         self.take_back(&channel);
         self.pay(&channel);
+        self.send_held(napi.dev(), &channel);
         if turn.bytes_sent != 0 {
             let (frames, bytes) = (turn.frames_sent, turn.bytes_sent);
             napi.dev().queue_completed(self.number, frames, bytes);

@@ -11,6 +11,9 @@ use kernel::{
 pub(crate) struct Slots {
     /// A bit for each place, 1 while it is free.
     free: KVec<Atomic<u64>>,
+    count: usize,
+    /// How many are taken, or are just being.
+    used: Atomic<i32>,
 }
 
 impl Slots {
@@ -28,7 +31,8 @@ impl Slots {
             free.push(Atomic::new(word), GFP_KERNEL)?;
             left -= bits;
         }
-        Ok(Self { free })
+        let used = Atomic::new(0);
+        Ok(Self { free, count, used })
     }
 
     /// Takes a place, if one is free.
@@ -42,6 +46,7 @@ impl Slots {
                 }
                 let after = before & (before - 1);
                 if word.cmpxchg(before, after, Full).is_ok() {
+                    self.used.add(1, Relaxed);
                     return Some(index * 64 + before.trailing_zeros() as usize);
                 }
             }
@@ -49,7 +54,7 @@ impl Slots {
         None
     }
 
-    /// Gives a place back.
+    /// Gives a place back: a full barrier.
     #[inline]
     pub(crate) fn give(&self, place: usize) {
         if let Some(word) = self.free.get(place / 64) {
@@ -58,12 +63,20 @@ impl Slots {
             while let Err(now) = word.cmpxchg(before, before | bit, Full) {
                 before = now;
             }
+            self.used.fetch_add(-1, Full);
         }
     }
 
     /// How many are free. A moment's figure.
     pub(crate) fn free(&self) -> usize {
-        let bits = |word: &Atomic<u64>| word.load(Relaxed).count_ones() as usize;
-        self.free.iter().map(bits).sum()
+        self.count - self.used()
+    }
+
+    /// How many are taken. A moment's figure.
+    #[inline]
+    pub(crate) fn used(&self) -> usize {
+        usize::try_from(self.used.load(Relaxed))
+            .unwrap_or(0)
+            .min(self.count)
     }
 }

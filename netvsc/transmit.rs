@@ -3,12 +3,13 @@
 //! Sending frames.
 //!
 //! A frame travels as an RNDIS message: a head, and the frame. A short one is copied into a section of
-//! the send buffer, which the host has mapped; a longer one is taken from where it is, with the head
-//! prepended. Either way the frame is kept until the host has completed the packet, so that whoever
-//! sends is slowed down when the host is.
+//! the send buffer, which the host has mapped, and is done with then; a longer one is taken from where it
+//! is, with the head prepended, and kept until the host has completed the packet. The bytes that the host
+//! hasn't completed are counted either way (byte queue limits), so that whoever sends is slowed down when the
+//! host is.
 
 use kernel::sync::{atomic::Relaxed, rcu};
-use net::{Dev, Frames, Offload, Piece, Protocol, SkBuff, Transport};
+use net::{Dev, Kept, Offload, Piece, Protocol, SkBuff, Transport};
 use netvsc_wire::{
     nvsp::{ChannelType, HostMessage, OutMessage, RndisPacket},
     ppi::{LargeSend, SendChecksum, SendInfo, Vlan, MAX_HEAD_BYTES},
@@ -39,7 +40,7 @@ pub(crate) const HEADROOM: u16 = MAX_HEAD_BYTES as u16;
 pub(crate) struct Sending<'a> {
     pub(crate) queue: &'a Queue,
     pub(crate) reserved: Reserved,
-    pub(crate) frames: Frames,
+    pub(crate) kept: Kept,
     pub(crate) count: u32,
     /// Bytes of the frames, for the queue's limits.
     pub(crate) bytes: u32,
@@ -64,7 +65,7 @@ impl Load for Sending<'_> {
     fn loaded(self) {
         // A place that was taken is empty, so this doesn't fail; if it did, the frame would be dropped.
         let note = u64::from(self.count) << 32 | u64::from(self.bytes);
-        let _ = self.queue.frames.enter(self.reserved, self.frames, note);
+        let _ = self.queue.frames.enter(self.reserved, self.kept, note);
     }
 }
 
@@ -132,21 +133,19 @@ impl Queue {
         dev: &Dev,
         skb: SkBuff,
         more: bool,
+        guard: &rcu::Guard,
     ) -> core::result::Result<(), SkBuff> {
-        let guard = rcu::read_lock();
-        let Some(channel) = self.channel.read(&guard) else {
+        let Some(channel) = self.channel.read(guard) else {
             self.nic.stats.tx_gone.inc();
             return Ok(());
         };
-        let result = self.put(dev, &channel, skb);
+        let result = self.put(dev, &channel, skb, guard);
         if result.is_err() {
             self.stop(dev);
         }
         // Whatever became of this frame: those before it are to go now.
         if !more || dev.queue_stopped(self.number) {
-            if let Some(mut batch) = self.batch.try_take() {
-                self.send_batch(dev, &channel, &mut batch);
-            }
+            self.end_batch(dev, &channel);
             channel.flush();
             // What was completed before the queue was stopped doesn't wake it; a ring that is full does,
             // when the host has made room.
@@ -175,6 +174,7 @@ impl Queue {
         dev: &Dev,
         channel: &Channel,
         mut skb: SkBuff,
+        guard: &rcu::Guard,
     ) -> core::result::Result<(), SkBuff> {
         let offload = skb.offload();
         let (info, known) = send_info(&skb, offload);
@@ -187,8 +187,7 @@ impl Queue {
             // Never for long: the poll sends what is left of a batch.
             return Err(skb);
         };
-        let guard = rcu::read_lock();
-        if let Some(send) = self.send.read(&guard).filter(|_| info.large_send.is_none()) {
+        if let Some(send) = self.send.read(guard).filter(|_| info.large_send.is_none()) {
             match self.join(dev, channel, &send, &mut batch, skb, &info) {
                 Joined::Yes => {
                     self.count_frame(dev, on_wire);
@@ -242,6 +241,7 @@ impl Queue {
             self.places.give(place);
             return Ok(());
         };
+        skb.timestamp();
         let message = GuestMessage::RndisPacket(RndisPacket {
             channel_type: ChannelType::Data,
             section: None,
@@ -249,7 +249,7 @@ impl Queue {
         let sending = Sending {
             queue: self,
             reserved,
-            frames: Frames::from(skb),
+            kept: Kept::frame(skb),
             count: 1,
             bytes: on_wire,
             message: message.encode(self.version),
@@ -266,8 +266,8 @@ impl Queue {
             Err((error, back)) => {
                 self.places.give(place);
                 self.unsent.fetch_add(on_wire, Relaxed);
-                match (error, back.frames.into_single()) {
-                    (SendError::Full, Ok(mut skb)) => {
+                match (error, back.kept.into_frame()) {
+                    (SendError::Full, Some(mut skb)) => {
                         skb.unprepend(head_bytes);
                         Err(skb)
                     }
@@ -317,17 +317,17 @@ impl Queue {
             Err(error) => return self.broke(channel, format_args!("{error}")),
         };
         match self.frames.take(id, self.number) {
-            Ok((frames, note)) => {
+            Ok((kept, note)) => {
                 if let Ok(place) = vmbus_wire::tagged::place(id, PLACES) {
                     self.places.give(place);
                 }
                 let (count, bytes) = ((note >> 32) as u32, note as u32);
                 turn.frames_sent += count;
                 turn.bytes_sent = turn.bytes_sent.saturating_add(bytes);
-                if status.is_success() {
-                    frames.sent(64);
-                } else {
+                if !status.is_success() {
                     self.nic.stats.tx_failed.add(count.into());
+                } else if let Some(frame) = kept.into_frame() {
+                    frame.sent(turn.budget);
                 }
             }
             Err(error) => self.broke(channel, format_args!("{error}")),

@@ -136,14 +136,9 @@ u16 hv_helper_skb_queue(const struct sk_buff *skb)
 	return skb_get_queue_mapping(skb);
 }
 
-struct sk_buff *hv_helper_skb_next(const struct sk_buff *skb)
+void hv_helper_skb_timestamp(struct sk_buff *skb)
 {
-	return skb->next;
-}
-
-void hv_helper_skb_link(struct sk_buff *skb, struct sk_buff *next)
-{
-	skb->next = next;
+	skb_tx_timestamp(skb);
 }
 
 void hv_helper_skb_set_queue(struct sk_buff *skb, u16 queue)

@@ -58,7 +58,7 @@ pub use self::{
         Taken, //
     },
     skb::{
-        Frames,
+        Kept,
         Offload,
         Piece,
         Protocol,

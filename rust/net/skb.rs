@@ -245,7 +245,14 @@ impl SkBuff {
         })
     }
 
-    /// The device has sent it. `budget` is that of the poll, 0 elsewhere.
+    /// It is about to leave: whoever has asked for the time learns it.
+    #[inline]
+    pub fn timestamp(&self) {
+        // SAFETY: By the type invariant; what is asked for is the buffer's own.
+        unsafe { hv_bindings::skb_timestamp(self.raw()) };
+    }
+
+    /// The device has sent it, or has a copy. `budget` is that of the poll, 0 elsewhere.
     #[inline]
     pub fn sent(self, budget: usize) {
         // SAFETY: By the type invariant; the buffer is given away.
@@ -260,92 +267,48 @@ impl Drop for SkBuff {
     }
 }
 
-/// Frames that travel together, at least one. Dropping them counts as losing them.
-///
-/// # Invariants
-///
-/// The first of a list of valid buffers, linked by their `next` up to a null, that this value owns.
-pub struct Frames(NonNull<hv_bindings::sk_buff>);
+/// What a driver keeps of a frame that is on its way: the frame, where the device reads it, or nothing,
+/// where the device has a copy. Dropping it counts as losing the frame.
+pub struct Kept(Option<SkBuff>);
 
-// SAFETY: As for `SkBuff`.
-unsafe impl Send for Frames {}
-// SAFETY: As for `SkBuff`.
-unsafe impl Sync for Frames {}
+impl Kept {
+    /// Stands for nothing: no buffer has this address.
+    const NOTHING: NonNull<c_void> = NonNull::<hv_bindings::sk_buff>::dangling().cast();
 
-// SAFETY: The pointer is all there is to the value.
-unsafe impl Pointer for Frames {
+    /// The frame.
+    #[inline]
+    pub fn frame(frame: SkBuff) -> Self {
+        Self(Some(frame))
+    }
+
+    /// Nothing.
+    #[inline]
+    pub fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// The frame, if it was kept.
+    #[inline]
+    pub fn into_frame(self) -> Option<SkBuff> {
+        self.0
+    }
+}
+
+// SAFETY: An address that stands for nothing is turned into nothing again, and any other is a buffer's, which
+// is all there is to `SkBuff`.
+unsafe impl Pointer for Kept {
     #[inline]
     fn into_raw(self) -> NonNull<c_void> {
-        ManuallyDrop::new(self).0.cast()
+        self.0
+            .map_or(Self::NOTHING, |frame| frame.into_stack().cast())
     }
 
     #[inline]
     unsafe fn from_raw(raw: NonNull<c_void>) -> Self {
-        // INVARIANT: The caller has it from `into_raw`, once.
-        Self(raw.cast())
-    }
-}
-
-impl From<SkBuff> for Frames {
-    #[inline]
-    fn from(frame: SkBuff) -> Self {
-        let first = frame.into_stack();
-        // SAFETY: The buffer was the caller's, and is in no list.
-        unsafe { hv_bindings::skb_link(first.as_ptr(), core::ptr::null_mut()) };
-        // INVARIANT: A list of one.
-        Self(first)
-    }
-}
-
-impl Frames {
-    /// Adds a frame.
-    #[inline]
-    pub fn push(&mut self, frame: SkBuff) {
-        let first = frame.into_stack();
-        // SAFETY: The buffer was the caller's, and is in no list; the others are this value's.
-        unsafe { hv_bindings::skb_link(first.as_ptr(), self.0.as_ptr()) };
-        // INVARIANT: A list with one more.
-        self.0 = first;
-    }
-
-    /// The frame, if it is one only.
-    ///
-    /// # Errors
-    ///
-    /// Gives them back when there are several.
-    pub fn into_single(self) -> core::result::Result<SkBuff, Self> {
-        // SAFETY: By the type invariant.
-        if !unsafe { hv_bindings::skb_next(self.0.as_ptr()) }.is_null() {
-            return Err(self);
+        if raw == Self::NOTHING {
+            return Self(None);
         }
-        // SAFETY: By the type invariant this value owned it, and gives it away.
-        Ok(unsafe { SkBuff::from_stack(ManuallyDrop::new(self).0) })
-    }
-
-    /// The device has sent them. `budget` is that of the poll, 0 elsewhere.
-    #[inline]
-    pub fn sent(self, budget: usize) {
-        ManuallyDrop::new(self).each(|frame| frame.sent(budget));
-    }
-
-    /// Takes each out. To be called once, after which they aren't this value's.
-    fn each(&self, mut take: impl FnMut(SkBuff)) {
-        let mut next = Some(self.0);
-        while let Some(frame) = next {
-            // SAFETY: By the type invariant it is valid, and this value owns it; it is in no list once
-            // its link is cleared.
-            let frame = unsafe {
-                next = NonNull::new(hv_bindings::skb_next(frame.as_ptr()));
-                hv_bindings::skb_link(frame.as_ptr(), core::ptr::null_mut());
-                SkBuff::from_stack(frame)
-            };
-            take(frame);
-        }
-    }
-}
-
-impl Drop for Frames {
-    fn drop(&mut self) {
-        self.each(drop);
+        // SAFETY: The caller has it from `into_raw`, once, and it isn't what stands for nothing.
+        Self(Some(unsafe { SkBuff::from_stack(raw.cast()) }))
     }
 }

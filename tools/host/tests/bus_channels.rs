@@ -259,6 +259,9 @@ fn one_subchannel_can_be_rescinded() {
     let (one, two) = (guest.offer(), guest.offer());
     let first = guest.open(&one);
     let mut second = guest.open(&two);
+    // An answer shows that a channel is served; its opening is answered before.
+    primary.transact(1, &[b"primary"], |_| ());
+    second.transact(2, &[b"second"], |_| ());
     for none in [0, 3] {
         assert!(guest.bus().rescind_subchannel("echo0", none).is_err());
     }
@@ -267,8 +270,8 @@ fn one_subchannel_can_be_rescinded() {
     assert!(guest.bus().rescind_subchannel("echo0", 1).is_err(), "twice");
     assert_eq!(echo.serving(), 2);
     first.release();
-    primary.transact(1, &[b"primary"], |_| ());
-    second.transact(2, &[b"second"], |_| ());
+    primary.transact(3, &[b"primary"], |_| ());
+    second.transact(4, &[b"second"], |_| ());
     second.close();
     primary.close();
 }
