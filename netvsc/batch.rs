@@ -121,19 +121,18 @@ impl Queue {
             },
         }
         // Nobody needs it any more. What is on its way is limited by bytes of the queue.
-        skb.timestamp();
-        skb.sent(0);
+        skb.copied();
         Joined::Yes
     }
 
     /// The stack has no more frames for now: the open batch goes, unless the host has enough to do without it. Then
     /// it may grow until the host has completed a packet.
-    pub(crate) fn end_batch(&self, dev: &Dev, channel: &Channel) {
+    pub(crate) fn end_batch(&self, dev: &Dev, channel: &Channel, stopped: bool) {
         let Some(mut batch) = self.batch.try_take() else {
             // Whoever has it sends it.
             return;
         };
-        if batch.is_some() && !dev.queue_stopped(self.number) && self.places.used() > BUSY {
+        if batch.is_some() && !stopped && self.places.used() > BUSY {
             drop(batch);
             // The poll gives places back, and looks for a batch then: of the two, one at least sees what the other did.
             kernel_ext::barrier::virt_mb();
@@ -223,8 +222,7 @@ impl SendSections {
         let section = section.within(self.section_bytes, size)?;
         let at = (section.start as usize).checked_add(used as usize)?;
         let window = self.buffer.window();
-        window.write(at, head).ok()?;
-        skb.copy_to(&window, at + head.len()).ok()?;
+        skb.copy_to(&window, at, head).ok()?;
         Some(index)
     }
 }

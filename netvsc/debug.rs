@@ -8,10 +8,12 @@ use kernel::{
     prelude::*,
     sync::{atomic::Relaxed, Arc},
 };
-use net::Features;
+use net::{Features, Napi};
+use netvsc_wire::nvsp::SEND_TABLE_ENTRIES;
 
 use crate::{
     nic::Nic,
+    queue::Queue,
     session::{Division, Session},
 };
 
@@ -93,12 +95,29 @@ fn show_session(nic: &Nic, session: &Session, f: &mut fmt::Formatter<'_>) -> fmt
     buffer("send", &send)?;
     let table = nic.spread.lock().table().len();
     writeln!(f, "rss_entries: {table}")?;
+    write!(f, "send_table:")?;
+    for hash in 0..SEND_TABLE_ENTRIES as u32 {
+        match nic.send_spread.channel(hash, used) {
+            Some(channel) => write!(f, " {channel}")?,
+            None => {
+                write!(f, " none")?;
+                break;
+            }
+        }
+    }
+    writeln!(f)?;
     let features = nic.device.features();
     let coalesces = nic.coalesces.load(Relaxed) != 0;
     writeln!(f, "coalescing_offered: {}", word(coalesces))?;
     let on = coalesces && features.contains(Features::LARGE_RECEIVE);
     writeln!(f, "coalescing: {}", word(on))?;
     writeln!(f, "vmq: {}", word(session.has_lent()))?;
+    let lent = |queue: &Arc<Napi<Queue>>| queue.lent_frames.load(Relaxed);
+    writeln!(
+        f,
+        "vmq_lent: {}",
+        session.queues.iter().map(lent).sum::<u32>()
+    )?;
     // Not asked for yet.
     writeln!(f, "chimney: no")
 }

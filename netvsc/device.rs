@@ -9,16 +9,16 @@ use kernel::{
 };
 use kernel_ext::{
     bus::{Driver, ProbeType},
-    workqueue::cancel_sync,
+    workqueue::{cancel_delayed_sync, cancel_sync},
 };
 use net::{Device, Features, Presence, Registration};
-use netvsc_wire::oid::Oid;
+use netvsc_wire::oid::{self, Oid};
 use vmbus::{device_id::IdTable, Vmbus};
 
 use crate::{
     debug,
     nic::Nic,
-    session::{self, Settings},
+    session::{self, Session, Settings},
     transmit::HEADROOM,
 };
 
@@ -30,6 +30,9 @@ const MIN_MTU: u32 = 68;
 
 /// The largest: what a packet has room for (`NETVSC_MTU` without the Ethernet header).
 const MAX_MTU: u32 = 65_521;
+
+/// Bytes of the longest alias (`IFALIASZ`, which counts a zero).
+const MOST_ALIAS: usize = 255;
 
 /// A bound NIC. Dropping it takes it from the stack and closes its channels.
 pub(crate) struct Bound {
@@ -55,6 +58,8 @@ impl Bound {
         let address = session.query(Oid::ETHERNET_PERMANENT_ADDRESS, &[], |info| {
             info.first_chunk::<6>().copied().ok_or(EINVAL)
         })?;
+        // The name is of use to people only.
+        let _ = name_it(&session, &device);
         let jumbo = session.version.has_ndis_config();
         let presence = Presence {
             address,
@@ -76,6 +81,26 @@ impl Bound {
     }
 }
 
+/// Calls the NIC what the host calls it, unless that is what hosts call them all.
+fn name_it(session: &Session, device: &Device) -> Result {
+    let mut text = KVec::with_capacity(MOST_ALIAS, GFP_KERNEL)?;
+    session.query(Oid::GEN_FRIENDLY_NAME, &[], |info| {
+        for character in oid::name(info) {
+            let mut bytes = [0; 4];
+            let bytes = character.encode_utf8(&mut bytes).as_bytes();
+            if text.len() + bytes.len() > MOST_ALIAS {
+                break;
+            }
+            text.extend_from_slice(bytes, GFP_KERNEL)?;
+        }
+        Ok(())
+    })?;
+    match core::str::from_utf8(&text) {
+        Ok("" | "Network Adapter") | Err(_) => Ok(()),
+        Ok(name) => device.set_alias(name),
+    }
+}
+
 impl Driver<Vmbus> for Bound {
     const INFO: &'static IdTable = &crate::IDS;
 
@@ -93,6 +118,7 @@ impl Drop for Bound {
         // Takes it down, if it is up.
         drop(self.registration.take());
         self.nic.disconnect();
-        cancel_sync(&self.nic);
+        cancel_delayed_sync::<_, { Nic::RETURNS }>(&self.nic);
+        cancel_sync::<_, { Nic::LOOK }>(&self.nic);
     }
 }

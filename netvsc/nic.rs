@@ -3,15 +3,14 @@
 //! A NIC: what the stack calls, and what outlives sessions.
 
 use kernel::{
-    fmt, impl_has_work, new_work,
+    fmt, new_delayed_work, new_work,
     prelude::*,
     sync::{
         aref::ARef,
         atomic::{Atomic, Full, Relaxed},
         rcu, Arc, ArcBorrow, Mutex,
     },
-    time::{delay::fsleep, Delta},
-    workqueue::{Work, WorkItem},
+    workqueue::{DelayedWork, Work},
 };
 use kernel_ext::{lock::IrqLock, new_irq_lock, rcu::RcuSlot, shared::Shared};
 use net::{
@@ -29,10 +28,12 @@ use crate::{
     module,
     queue::Queue,
     session::{Division, Session, Settings},
-    spread::Spread,
+    spread::{SendSpread, Spread},
     stats::{QueueStats, Stats},
     vmq::Asked,
 };
+
+mod look;
 
 /// A NIC.
 #[pin_data]
@@ -50,6 +51,7 @@ pub(crate) struct Nic {
     /// How flows are spread over channels.
     #[pin]
     pub(crate) spread: Mutex<Spread>,
+    pub(crate) send_spread: SendSpread,
     /// 1 while the stack wants frames.
     up: Atomic<u32>,
     /// Which frames it wants: a [`PacketFilter`].
@@ -74,7 +76,9 @@ pub(crate) struct Nic {
     /// Those of each queue that there could be.
     pub(crate) queue_stats: KVec<Arc<QueueStats>>,
     #[pin]
-    look: Work<Nic>,
+    look: Work<Nic, { Nic::LOOK }>,
+    #[pin]
+    returns: DelayedWork<Nic, { Nic::RETURNS }>,
 }
 
 impl Nic {
@@ -102,6 +106,7 @@ impl Nic {
                 control: RcuSlot::new(None),
                 settings <- kernel::new_mutex!(*settings, "netvsc_settings"),
                 spread <- kernel::new_mutex!(Spread::new(), "netvsc_spread"),
+                send_spread: SendSpread::new(),
                 up: Atomic::new(0),
                 filter: Atomic::new(0),
                 coalesces: Atomic::new(0),
@@ -114,6 +119,7 @@ impl Nic {
                 stats: Stats::new(),
                 queue_stats,
                 look <- new_work!("netvsc_look"),
+                returns <- new_delayed_work!("netvsc_returns"),
             }),
             GFP_KERNEL,
         )
@@ -156,6 +162,7 @@ impl Nic {
         *self.asked.lock() = None;
         *self.lost_from.lock() = None;
         self.freed.store(0, Relaxed);
+        self.send_spread.forget();
         let (session, agreed) = Session::begin(self, settings)?;
         if let Err(error) = self.ask_link(&session) {
             session.end();
@@ -237,76 +244,6 @@ impl Nic {
         true
     }
 
-    /// A sub-channel is gone: another session does without it. Any context.
-    pub(crate) fn lost_queue(self: &Arc<Self>, queue: u16) {
-        let mut least = self.lost_from.lock();
-        *least = Some(least.map_or(queue, |other| other.min(queue)));
-        drop(least);
-        self.look();
-    }
-
-    /// Begins another session if a sub-channel of this one is gone. Process context, not under RTNL.
-    fn replace_queues(self: &Arc<Self>) {
-        let Some(lost) = self.lost_from.lock().take() else {
-            return;
-        };
-        // When the whole device goes, the primary channel does so, too.
-        fsleep(Delta::from_millis(200));
-        net::with_rtnl(|| {
-            // The host may do that again, but not for ever.
-            let settings = Settings {
-                channels: lost.max(1).into(),
-                ..self.settings()
-            };
-            let session = self.session.get();
-            let goes_on = session.is_some_and(|session| !session.channel.is_rescinded());
-            if goes_on && self.device.is_registered() {
-                kernel_ext::log_warn!("{}: sub-channel {lost} is gone\n", self.name());
-                let _ = Self::reconnect(self, &self.device, &settings);
-            }
-        });
-    }
-
-    /// The host asks for a buffer; false when it has asked before and not been answered. Any context.
-    pub(crate) fn asked_for_buffer(self: &Arc<Self>, asked: Asked) -> bool {
-        let mut place = self.asked.lock();
-        let free = place.is_none();
-        if free {
-            *place = Some(asked);
-        }
-        drop(place);
-        self.look();
-        free
-    }
-
-    /// The host has no use for the buffer any more. Any context.
-    pub(crate) fn freed_buffer(self: &Arc<Self>) {
-        self.freed.store(1, Relaxed);
-        self.look();
-    }
-
-    /// Gives the host the buffer that it has asked for. Process context.
-    fn lend_buffer(&self) {
-        // So that the session doesn't end meanwhile.
-        let _changing = self.settings.lock();
-        let Some(session) = self.session.get() else {
-            return;
-        };
-        if self.freed.xchg(0, Full) != 0 {
-            session.reclaim_buffer();
-        }
-        let asked = self.asked.lock().take();
-        if let Some(asked) = asked {
-            session.lend_buffer(asked);
-        }
-    }
-
-    /// Has somebody look at what changed. Any context.
-    pub(crate) fn look(self: &Arc<Self>) {
-        // `Err`: it is queued already.
-        let _ = self.module.worker.enqueue(self.clone());
-    }
-
     /// Has the host spread flows in another way. Process context.
     fn respread(&self, change: impl FnOnce(&Spread) -> Result<Spread>) -> Result {
         let session = self.session.get().ok_or(ENODEV)?;
@@ -328,32 +265,6 @@ impl Nic {
         };
         let session = self.session.get().ok_or(ENODEV)?;
         session.set(Oid::GEN_CURRENT_PACKET_FILTER, &wanted.to_le_bytes())
-    }
-}
-
-impl_has_work! {
-    impl HasWork<Self> for Nic { self.look }
-}
-
-impl WorkItem for Nic {
-    type Pointer = Arc<Self>;
-
-    fn run(this: Arc<Self>) {
-        this.replace_queues();
-        let _ = this.tell_filter();
-        this.lend_buffer();
-        if let Some(session) = this.session.get() {
-            session.settle();
-        }
-        net::with_rtnl(|| {
-            // Not that of before: there may be another by now.
-            // Nor of a device that is going, whose queues the stack takes down.
-            let session = this.session.get().filter(|_| this.device.is_registered());
-            if let Some(session) = session {
-                let channels = session.channels.load(Relaxed) as u16;
-                let _ = session.use_queues(&this.device, channels);
-            }
-        });
     }
 }
 
@@ -391,6 +302,13 @@ impl NicDriver for Nic {
                 Ok(())
             }
         }
+    }
+
+    fn choose_queue(&self, hash: u32) -> Option<u16> {
+        let guard = rcu::read_lock();
+        let channels = self.session.read(&guard)?.channels.load(Relaxed);
+        let channel = self.send_spread.channel(hash, channels)?;
+        u16::try_from(channel).ok()
     }
 
     fn statistics(&self) -> Statistics {

@@ -5,7 +5,7 @@
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Atomic, Full},
+        atomic::{Atomic, Full, Relaxed},
         rcu, Arc,
     },
 };
@@ -60,6 +60,8 @@ pub(crate) struct Queue {
     pub(crate) lent_buffer: RcuSlot<ReceiveBuffer>,
     /// Frames in it that the stack has; only the poll uses it.
     pub(crate) lent: TryCell<Lent>,
+    /// How many.
+    pub(crate) lent_frames: Atomic<u32>,
     /// Packets of the host that are to be completed; only the poll uses it.
     pub(crate) owed: TryCell<KVVec<Owed>>,
     /// Bytes that were counted as on their way and weren't sent; the next poll takes them off.
@@ -85,6 +87,7 @@ impl Queue {
             segment: TryCell::new(Segment::new()?),
             lent_buffer: RcuSlot::new(None),
             lent: TryCell::new(Lent::new()?),
+            lent_frames: Atomic::new(0),
             owed: TryCell::new(owed),
             unsent: Atomic::new(0),
         })
@@ -148,8 +151,11 @@ impl Queue {
             {
                 self.nic.freed_buffer();
             }
-            // The stack's own choice of a queue is as good, and no virtual function is taken.
-            Ok(HostMessage::SendTable(_) | HostMessage::VfAssociation(_)) => {}
+            Ok(HostMessage::SendTable(table)) if self.number == 0 => {
+                self.nic.send_spread.follow(&table);
+            }
+            // No virtual function is taken.
+            Ok(HostMessage::VfAssociation(_)) => {}
             Ok(_) => self.broke(channel, format_args!("a message that nobody waits for")),
             Err(error) => self.broke(channel, format_args!("{error}")),
         }
@@ -166,6 +172,7 @@ impl Queue {
         }
         if let Some(mut lent) = self.lent.try_take() {
             lent.forget();
+            self.lent_frames.store(0, Relaxed);
         }
     }
 }

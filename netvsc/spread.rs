@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the host spreads received flows over channels: a hash key, and a table that says which channel a
-//! hash means. Both are the NIC's and outlive sessions, whatever changes.
+//! How flows are spread over channels. Those received: a hash key, and a table that says which channel a
+//! hash means. Both are the NIC's and outlive sessions, whatever changes. Those sent: a table that the host
+//! gives ([`SendSpread`]).
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::{Acquire, Atomic, Relaxed, Release},
+};
 use net::{Above, FlowKind, HashFields};
 use netvsc_wire::{
+    nvsp::{SendTable, SEND_TABLE_ENTRIES},
     oid::{
         Oid, ScaleCapabilities, ScaleFlags, ScaleParameters, MAX_SCALE_PARAMETERS_BYTES,
         MAX_TABLE_ENTRIES,
@@ -163,5 +168,44 @@ impl Session {
             .map_err(|_| EINVAL)?;
         let record = record.get(..length).unwrap_or_default();
         self.set(Oid::GEN_RECEIVE_SCALE_PARAMETERS, record)
+    }
+}
+
+/// Which channels the host wants flows to be sent on.
+pub(crate) struct SendSpread {
+    entries: [Atomic<u32>; SEND_TABLE_ENTRIES],
+    /// 1 once the host of this session has said so.
+    given: Atomic<u32>,
+}
+
+impl SendSpread {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: [const { Atomic::new(0) }; SEND_TABLE_ENTRIES],
+            given: Atomic::new(0),
+        }
+    }
+
+    /// What the host wants from now on. Any context; who sends meanwhile may see some of both.
+    pub(crate) fn follow(&self, table: &SendTable) {
+        for (entry, channel) in self.entries.iter().zip(table.channels) {
+            entry.store(channel, Relaxed);
+        }
+        self.given.store(1, Release);
+    }
+
+    /// It hasn't said anything yet.
+    pub(crate) fn forget(&self) {
+        self.given.store(0, Relaxed);
+    }
+
+    /// The channel for a flow with this hash, of so many.
+    #[inline]
+    pub(crate) fn channel(&self, hash: u32, channels: u32) -> Option<u32> {
+        if self.given.load(Acquire) == 0 {
+            return None;
+        }
+        let entry = self.entries.get(SendTable::index(hash))?;
+        Some(SendTable::within(entry.load(Relaxed), channels))
     }
 }

@@ -9,7 +9,7 @@
 //! host is.
 
 use kernel::sync::{atomic::Relaxed, rcu};
-use net::{Dev, Kept, Offload, Piece, Protocol, SkBuff, Transport};
+use net::{Dev, Facts, Kept, Offload, Piece, Protocol, SkBuff, Transport};
 use netvsc_wire::{
     nvsp::{ChannelType, HostMessage, OutMessage, RndisPacket},
     ppi::{LargeSend, SendChecksum, SendInfo, Vlan, MAX_HEAD_BYTES},
@@ -70,12 +70,12 @@ impl Load for Sending<'_> {
 }
 
 /// What the host is to do with a frame.
-fn send_info(skb: &SkBuff, offload: Offload) -> (SendInfo, bool) {
+fn send_info(facts: &Facts) -> (SendInfo, bool) {
     let mut info = SendInfo {
-        vlan: skb.vlan_tci().map(Vlan::from_tci),
+        vlan: facts.vlan_tci.map(Vlan::from_tci),
         ..SendInfo::default()
     };
-    match offload {
+    match facts.offload {
         Offload::None => {}
         Offload::Checksum {
             protocol,
@@ -143,13 +143,14 @@ impl Queue {
         if result.is_err() {
             self.stop(dev);
         }
+        let stopped = dev.queue_stopped(self.number);
         // Whatever became of this frame: those before it are to go now.
-        if !more || dev.queue_stopped(self.number) {
-            self.end_batch(dev, &channel);
+        if !more || stopped {
+            self.end_batch(dev, &channel, stopped);
             channel.flush();
             // What was completed before the queue was stopped doesn't wake it; a ring that is full does,
             // when the host has made room.
-            if !channel.waits_for_room() {
+            if stopped && !channel.waits_for_room() {
                 self.unblock(dev, &channel);
             }
         }
@@ -176,13 +177,13 @@ impl Queue {
         mut skb: SkBuff,
         guard: &rcu::Guard,
     ) -> core::result::Result<(), SkBuff> {
-        let offload = skb.offload();
-        let (info, known) = send_info(&skb, offload);
+        let facts = skb.facts();
+        let (info, known) = send_info(&facts);
         if !known && skb.compute_checksum().is_err() {
             self.nic.stats.tx_no_memory.inc();
             return Ok(());
         }
-        let on_wire = wire_bytes(skb.len() as u32, offload);
+        let on_wire = wire_bytes(facts.bytes, facts.offload);
         let Some(mut batch) = self.batch.try_take() else {
             // Never for long: the poll sends what is left of a batch.
             return Err(skb);

@@ -9,7 +9,7 @@
 
 use kernel::{
     prelude::*,
-    sync::{rcu, Arc},
+    sync::{atomic::Relaxed, rcu, Arc},
     time::{delay::fsleep, Delta},
 };
 use kernel_ext::pages::{PageList, SharedBuffer};
@@ -169,7 +169,7 @@ impl Queue {
             .is_some_and(|lent| lent.pages < share && lent.frames.len() < MOST_LENT)
     }
 
-    /// Completes the packets of frames that the stack has given back.
+    /// Completes the packets of frames that the stack has given back. While it has some, it is asked again.
     pub(crate) fn take_back(&self, channel: &Channel) {
         let guard = rcu::read_lock();
         let Some(buffer) = self.lent_buffer.read(&guard) else {
@@ -177,15 +177,26 @@ impl Queue {
         };
         let mut looks = LOOKS;
         loop {
-            let id = match self.lent.try_take() {
-                Some(mut lent) => lent.take(buffer.buffer.pages(), &mut looks),
-                None => None,
+            let Some(mut lent) = self.lent.try_take() else {
+                return;
             };
-            match id {
-                Some(id) => self.owe(channel, Owed::Vmq(id)),
-                None => return,
-            }
+            let id = lent.take(buffer.buffer.pages(), &mut looks);
+            let left = lent.frames.len();
+            drop(lent);
+            let Some(id) = id else {
+                self.lent_frames.store(left as u32, Relaxed);
+                break;
+            };
+            self.owe(channel, Owed::Vmq(id));
         }
+        if self.has_lent() {
+            self.nic.expect_returns();
+        }
+    }
+
+    /// Whether the stack had frames of such a buffer at the end of the last poll. Any context.
+    pub(crate) fn has_lent(&self) -> bool {
+        self.lent_frames.load(Relaxed) != 0
     }
 }
 

@@ -349,6 +349,20 @@ pub(crate) fn read<T: FromBytes>(info: &[u8]) -> Result<T, OidError> {
     }
 }
 
+/// The characters of a name in UTF-16, up to a zero or the end. What isn't one is U+FFFD, which control
+/// characters become as well.
+pub fn name(info: &[u8]) -> impl Iterator<Item = char> + '_ {
+    let units = info.chunks_exact(2).map(|unit| {
+        unit.iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u16::from(*byte))
+    });
+    char::decode_utf16(units.take_while(|unit| *unit != 0)).map(|unit| match unit {
+        Ok(character) if !character.is_control() => character,
+        _ => char::REPLACEMENT_CHARACTER,
+    })
+}
+
 /// Reads a value that is a `u32`.
 ///
 /// # Errors

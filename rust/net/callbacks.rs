@@ -58,6 +58,7 @@ impl<T: NicDriver> Tables<T> {
         ndo_open: open::<T>;
         ndo_stop: stop::<T>;
         ndo_start_xmit: start_xmit::<T>;
+        ndo_select_queue: select_queue::<T>, if T::HAS_CHOOSE_QUEUE;
         ndo_get_stats64: get_stats64::<T>;
         ndo_change_mtu: change_mtu::<T>;
         ndo_bpf: xdp::setup;
@@ -122,6 +123,27 @@ extern "C" fn start_xmit<T: NicDriver>(
             // The stack still has it.
             let _ = frame.into_stack();
             hv_bindings::netdev_tx_NETDEV_TX_BUSY
+        }
+    }
+}
+
+extern "C" fn select_queue<T: NicDriver>(
+    raw: *mut hv_bindings::net_device,
+    skb: *mut hv_bindings::sk_buff,
+    above: *mut hv_bindings::net_device,
+) -> u16 {
+    // SAFETY: As for `open`; the buffer is the caller's, and stays so.
+    unsafe {
+        if let Ok(kept) = u16::try_from(hv_bindings::skb_kept_queue(raw, skb)) {
+            return kept;
+        }
+        let (driver, dev) = driver::<T>(raw);
+        match driver.choose_queue(hv_bindings::skb_flow_hash(skb)) {
+            Some(queue) if u32::from(queue) < dev.transmit_queues() => {
+                hv_bindings::skb_keep_queue(skb, queue.into());
+                queue
+            }
+            _ => hv_bindings::netdev_pick_tx(raw, skb, above),
         }
     }
 }

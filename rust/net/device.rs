@@ -156,6 +156,25 @@ impl Dev {
         unsafe { core::ptr::read_volatile(&raw const (*self.raw()).real_num_rx_queues) }
     }
 
+    /// Transmit queues in use.
+    #[inline]
+    pub(super) fn transmit_queues(&self) -> u32 {
+        // SAFETY: As for the receive queues.
+        unsafe { core::ptr::read_volatile(&raw const (*self.raw()).real_num_tx_queues) }
+    }
+
+    /// What people call it, beside its name (`ip link`: alias). Process context.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for more than 255 bytes, `ENOMEM`.
+    pub fn set_alias(&self, alias: &str) -> Result {
+        // SAFETY: By the type invariant; so many bytes are read, and copied.
+        let set =
+            unsafe { hv_bindings::dev_set_alias(self.raw(), alias.as_ptr().cast(), alias.len()) };
+        to_result(set.min(0))
+    }
+
     /// So many queues are in use each way, of those there are. Process context, under RTNL.
     ///
     /// # Errors

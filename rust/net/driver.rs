@@ -103,6 +103,13 @@ pub trait NicDriver: Sized + Send + Sync + 'static {
     /// Gives the frame back, for the stack to try again; the queue is stopped then, and to be woken.
     fn transmit(&self, dev: &Dev, frame: SkBuff, more: bool) -> core::result::Result<(), SkBuff>;
 
+    /// The queue for a flow that has none yet, by its hash; `None`, or a queue that isn't in use: the stack
+    /// chooses. Soft interrupt context.
+    fn choose_queue(&self, hash: u32) -> Option<u16> {
+        let _ = hash;
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Counters. Any context.
     fn statistics(&self) -> Statistics;
 

@@ -9,6 +9,7 @@
 #include <linux/skbuff.h>
 #include <linux/tcp.h>
 #include <net/ip6_checksum.h>
+#include <net/sock.h>
 
 /* Devices. */
 
@@ -126,19 +127,43 @@ void hv_helper_skb_consume(struct sk_buff *skb, int budget)
 	napi_consume_skb(skb, budget);
 }
 
-unsigned int hv_helper_skb_len(const struct sk_buff *skb)
-{
-	return skb->len;
-}
-
 u16 hv_helper_skb_queue(const struct sk_buff *skb)
 {
 	return skb_get_queue_mapping(skb);
 }
 
+/* The queue of the frame's connection, while frames of it may be on their way; below 0: it may take any. */
+int hv_helper_skb_kept_queue(const struct net_device *dev, const struct sk_buff *skb)
+{
+	int queue = sk_tx_queue_get(skb->sk);
+
+	return skb->ooo_okay || queue >= dev->real_num_tx_queues ? -1 : queue;
+}
+
+/* Its connection keeps this one. */
+void hv_helper_skb_keep_queue(const struct sk_buff *skb, int queue)
+{
+	struct sock *sk = skb->sk;
+
+	if (sk && sk_fullsock(sk) && rcu_access_pointer(sk->sk_dst_cache))
+		sk_tx_queue_set(sk, queue);
+}
+
+u32 hv_helper_skb_flow_hash(struct sk_buff *skb)
+{
+	return skb_get_hash(skb);
+}
+
 void hv_helper_skb_timestamp(struct sk_buff *skb)
 {
 	skb_tx_timestamp(skb);
+}
+
+/* The device has a copy of the whole frame. */
+void hv_helper_skb_copied(struct sk_buff *skb)
+{
+	skb_tx_timestamp(skb);
+	dev_consume_skb_any(skb);
 }
 
 void hv_helper_skb_set_queue(struct sk_buff *skb, u16 queue)
@@ -208,20 +233,17 @@ int hv_helper_skb_linearize(struct sk_buff *skb)
 	return skb_linearize(skb);
 }
 
-bool hv_helper_skb_vlan_tag(const struct sk_buff *skb, u16 *tci)
-{
-	*tci = skb_vlan_tag_get(skb);
-	return skb_vlan_tag_present(skb);
-}
-
-/* What is left to the device of a frame's checksums and cutting. */
-struct hv_skb_offload {
+/* A frame, and what is left to the device of its checksums and cutting. */
+struct hv_skb_facts {
+	u32 bytes;
 	/* ETH_P_IP or ETH_P_IPV6, in host order; 0: anything else. */
 	u16 protocol;
 	/* IPPROTO_TCP, IPPROTO_UDP or anything else. */
 	u8 transport;
 	/* CHECKSUM_PARTIAL */
 	bool checksum;
+	bool has_vlan;
+	u16 vlan_tci;
 	/* Payload bytes of each segment; 0: not to be cut. */
 	u16 segment;
 	u16 segments;
@@ -230,17 +252,19 @@ struct hv_skb_offload {
 	u16 header;
 };
 
-void hv_helper_skb_offload(struct sk_buff *skb, struct hv_skb_offload *out)
+void hv_helper_skb_facts(const struct sk_buff *skb, struct hv_skb_facts *out)
 {
-	__be16 protocol = vlan_get_protocol(skb);
+	__be16 protocol;
 
-	*out = (struct hv_skb_offload){
+	*out = (struct hv_skb_facts){
+		.bytes = skb->len,
 		.checksum = skb->ip_summed == CHECKSUM_PARTIAL,
-		.segment = skb_shinfo(skb)->gso_size,
-		.segments = skb_shinfo(skb)->gso_segs,
+		.has_vlan = skb_vlan_tag_present(skb),
+		.vlan_tci = skb_vlan_tag_get(skb),
 	};
 	if (!out->checksum)
 		return;
+	protocol = vlan_get_protocol(skb);
 	out->transport_offset = skb_transport_offset(skb);
 	if (protocol == htons(ETH_P_IP)) {
 		out->protocol = ETH_P_IP;
@@ -249,8 +273,11 @@ void hv_helper_skb_offload(struct sk_buff *skb, struct hv_skb_offload *out)
 		out->protocol = ETH_P_IPV6;
 		out->transport = ipv6_hdr(skb)->nexthdr;
 	}
-	if (out->segment)
+	out->segment = skb_shinfo(skb)->gso_size;
+	if (out->segment) {
+		out->segments = skb_shinfo(skb)->gso_segs;
 		out->header = skb_tcp_all_headers(skb);
+	}
 }
 
 /*
@@ -275,9 +302,12 @@ int hv_helper_skb_checksum_help(struct sk_buff *skb)
 	return skb_checksum_help(skb);
 }
 
-int hv_helper_skb_copy_to(const struct sk_buff *skb, void *to, unsigned int bytes)
+/* @head, then the frame, which has @bytes. */
+void hv_helper_skb_copy_to(const struct sk_buff *skb, void *to, const void *head,
+			   unsigned int head_bytes, unsigned int bytes)
 {
-	return skb_copy_bits(skb, 0, to, bytes);
+	memcpy(to, head, head_bytes);
+	skb_copy_bits(skb, 0, to + head_bytes, bytes);
 }
 
 /* Received frames. */

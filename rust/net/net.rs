@@ -58,6 +58,7 @@ pub use self::{
         Taken, //
     },
     skb::{
+        Facts,
         Kept,
         Offload,
         Piece,

@@ -72,6 +72,49 @@ pub enum Offload {
     Other,
 }
 
+/// A frame at a glance.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Its bytes.
+    pub bytes: u32,
+    /// The tag that goes with it but isn't in it.
+    pub vlan_tci: Option<u16>,
+    /// What is left to the device.
+    pub offload: Offload,
+}
+
+#[inline]
+fn offload(facts: &hv_bindings::hv_skb_facts) -> Offload {
+    if !facts.checksum {
+        return Offload::None;
+    }
+    let protocol = match u32::from(facts.protocol) {
+        hv_bindings::ETH_P_IP => Protocol::Ip4,
+        hv_bindings::ETH_P_IPV6 => Protocol::Ip6,
+        _ => return Offload::Other,
+    };
+    let transport = match facts.transport {
+        6 => Transport::Tcp,
+        17 => Transport::Udp,
+        _ => return Offload::Other,
+    };
+    match (facts.segment, transport) {
+        (0, _) => Offload::Checksum {
+            protocol,
+            transport,
+            offset: facts.transport_offset,
+        },
+        (segment, Transport::Tcp) => Offload::Cut {
+            protocol,
+            offset: facts.transport_offset,
+            segment,
+            segments: facts.segments,
+            header: facts.header,
+        },
+        _ => Offload::Other,
+    }
+}
+
 /// A frame to send. Dropping it counts as losing the frame.
 ///
 /// # Invariants
@@ -109,7 +152,7 @@ impl SkBuff {
     #[allow(clippy::len_without_is_empty, reason = "no frame is empty")]
     pub fn len(&self) -> usize {
         // SAFETY: By the type invariant.
-        unsafe { hv_bindings::skb_len(self.raw()) as usize }
+        unsafe { (*self.raw()).len as usize }
     }
 
     /// The transmit queue that the stack chose.
@@ -124,47 +167,16 @@ impl SkBuff {
         unsafe { hv_bindings::skb_set_queue(self.raw(), queue) };
     }
 
-    /// The tag that goes with the frame but isn't in it.
+    /// What a driver wants to know of it, in one look.
     #[inline]
-    pub fn vlan_tci(&self) -> Option<u16> {
-        let mut tci = 0;
+    pub fn facts(&self) -> Facts {
+        let mut facts = hv_bindings::hv_skb_facts::default();
         // SAFETY: By the type invariant.
-        unsafe { hv_bindings::skb_vlan_tag(self.raw(), &mut tci) }.then_some(tci)
-    }
-
-    /// What is left to the device.
-    #[inline]
-    pub fn offload(&self) -> Offload {
-        let mut left = hv_bindings::hv_skb_offload::default();
-        // SAFETY: By the type invariant.
-        unsafe { hv_bindings::skb_offload(self.raw(), &mut left) };
-        if !left.checksum {
-            return Offload::None;
-        }
-        let protocol = match u32::from(left.protocol) {
-            hv_bindings::ETH_P_IP => Protocol::Ip4,
-            hv_bindings::ETH_P_IPV6 => Protocol::Ip6,
-            _ => return Offload::Other,
-        };
-        let transport = match left.transport {
-            6 => Transport::Tcp,
-            17 => Transport::Udp,
-            _ => return Offload::Other,
-        };
-        match (left.segment, transport) {
-            (0, _) => Offload::Checksum {
-                protocol,
-                transport,
-                offset: left.transport_offset,
-            },
-            (segment, Transport::Tcp) => Offload::Cut {
-                protocol,
-                offset: left.transport_offset,
-                segment,
-                segments: left.segments,
-                header: left.header,
-            },
-            _ => Offload::Other,
+        unsafe { hv_bindings::skb_facts(self.raw(), &mut facts) };
+        Facts {
+            bytes: facts.bytes,
+            vlan_tci: facts.has_vlan.then_some(facts.vlan_tci),
+            offload: offload(&facts),
         }
     }
 
@@ -226,23 +238,39 @@ impl SkBuff {
         to_result(unsafe { hv_bindings::skb_linearize(self.raw()) })
     }
 
-    /// Copies the frame into a window, from `offset` on.
+    /// Copies `head` and the frame into a window, from `offset` on.
     ///
     /// # Errors
     ///
-    /// [`OutOfBounds`] when it doesn't fit; nothing is copied then.
+    /// [`OutOfBounds`] when they don't fit; nothing is copied then.
     #[inline]
     pub fn copy_to(
         &self,
         window: &Window<'_>,
         offset: usize,
+        head: &[u8],
     ) -> core::result::Result<(), OutOfBounds> {
         let bytes = self.len();
-        window.raw(offset, bytes, |to| {
+        window.raw(offset, head.len() + bytes, |to| {
             // SAFETY: `to` is valid for so many bytes that no reference points to; the length is the
             // frame's own, so the copy can't fail.
-            unsafe { hv_bindings::skb_copy_to(self.raw(), to.cast(), bytes as u32) };
+            unsafe {
+                hv_bindings::skb_copy_to(
+                    self.raw(),
+                    to.cast(),
+                    head.as_ptr().cast(),
+                    head.len() as u32,
+                    bytes as u32,
+                );
+            };
         })
+    }
+
+    /// The device has a copy of all of it: whoever has asked for the time learns it, and it is done with.
+    #[inline]
+    pub fn copied(self) {
+        // SAFETY: By the type invariant; the buffer is given away.
+        unsafe { hv_bindings::skb_copied(self.into_stack().as_ptr()) };
     }
 
     /// It is about to leave: whoever has asked for the time learns it.
@@ -252,7 +280,7 @@ impl SkBuff {
         unsafe { hv_bindings::skb_timestamp(self.raw()) };
     }
 
-    /// The device has sent it, or has a copy. `budget` is that of the poll, 0 elsewhere.
+    /// The device has sent it. `budget` is that of the poll, 0 elsewhere.
     #[inline]
     pub fn sent(self, budget: usize) {
         // SAFETY: By the type invariant; the buffer is given away.

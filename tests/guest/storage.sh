@@ -9,6 +9,8 @@ UUID='[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 
 # What the kernel says of a disk that goes away while it is in use, and nothing else.
 DISK_GONE='(I/O|device offline) error, dev sd|Buffer I/O error on dev(ice)? sd|sd [0-9:]+: (\[sd[a-z]+\] (Synchronize Cache|Synchronizing SCSI cache|tag#|Stopping disk|Start/Stop Unit failed|Cache data unavailable|Optimal transfer size)|rejecting I/O to (offline|dead) device|Device offlined)|lost (async|sync) page write'
+# What our driver says of a host that doesn't answer.
+HOST_SILENT='storvsc: host[0-9]+: ([0-9:]+: command 0x[0-9a-f]+ timed out|no answer to a reset|reset$|connected again|the host doesn.t answer any more)'
 
 # how_many FILE...: the number of files that a pattern means.
 how_many() {
@@ -186,10 +188,15 @@ column_sum() {
 		END { print sum + 0 }' "$(storvsc_dir "${3:-0}")/$1"
 }
 
-# row_sum FILE ROW [N]: of all numbers in rows of that name.
+# row_sum FILE ROW [N]: of all numbers in rows that begin with these words.
 row_sum() {
-	awk -v row="$2" '$1 == row { for (i = 2; i <= NF; i++) sum += $i } END { print sum + 0 }' \
-		"$(storvsc_dir "${3:-0}")/$1"
+	awk -v row="$2" '
+		BEGIN { words = split(row, word) }
+		{
+			for (i = 1; i <= words; i++) if ($i != word[i]) next
+			for (; i <= NF; i++) sum += $i
+		}
+		END { print sum + 0 }' "$(storvsc_dir "${3:-0}")/$1"
 }
 
 # counter_is KEY VALUE [N], counter_above KEY VALUE [N]: for wait_for

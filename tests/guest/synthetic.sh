@@ -70,6 +70,23 @@ synthetic() {
 	[ -n "$dir" ] && echo "$dir"
 }
 
+# suspends: how often this guest was suspended is left in SUSPENDED.
+suspends() { read -r SUSPENDED </sys/power/suspend_stats/success; }
+
+# sleep_and_wake: the guest suspends itself to idle, and 8 s later the host wakes it by its control line.
+sleep_and_wake() {
+	local asked
+	# Whatever arrives on this line is reason to wake up.
+	echo enabled >/sys/class/tty/ttyS1/power/wakeup || fail "the control line can't wake the guest"
+	rm -f /tmp/woken
+	(host wake 8 && touch /tmp/woken) &
+	asked=$!
+	sleep 1
+	echo freeze >/sys/power/state || fail "the guest can't suspend: $(dmesg | tail -n 3 | tr '\n' ' ')"
+	wait $asked
+	[ -e /tmp/woken ] || fail "the host never answered"
+}
+
 process_is_gone() { [ ! -d "/proc/$1" ]; }
 
 #### Disks

@@ -43,8 +43,17 @@ impl SendTable {
 
     /// The channel for a flow, never out of `channels`.
     pub fn channel(&self, hash: u32, channels: u32) -> u32 {
-        let index = hash as usize % SEND_TABLE_ENTRIES;
-        let entry = self.channels.get(index).copied().unwrap_or(0);
+        let entry = self.channels.get(Self::index(hash)).copied();
+        Self::within(entry.unwrap_or(0), channels)
+    }
+
+    /// Which entry a flow has, by its hash.
+    pub const fn index(hash: u32) -> usize {
+        hash as usize % SEND_TABLE_ENTRIES
+    }
+
+    /// The channel that an entry means, never out of `channels`.
+    pub fn within(entry: u32, channels: u32) -> u32 {
         entry.checked_rem(channels).unwrap_or(0)
     }
 

@@ -255,6 +255,8 @@ fn the_table_never_names_a_channel_that_is_not_there() {
     }
     assert_eq!(SendTable::spread(4).channel(6, 4), 2);
     assert_eq!(SendTable::spread(0).channels, [0; 16]);
+    assert_eq!((SendTable::index(0x21), SendTable::within(7, 4)), (1, 3));
+    assert_eq!(SendTable::within(7, 0), 0);
 }
 
 #[test]

@@ -427,6 +427,12 @@ fn numbers_have_names() {
         "GEN_MAXIMUM_FRAME_SIZE (0x00010106)"
     );
     assert_eq!(Oid(0x0d01_0101).to_string(), "0x0d010101");
+    let name = |info: &[u8]| netvsc_wire::oid::name(info).collect::<String>();
+    assert_eq!(name(b"L\0\xe4\0n\0\0\0x\0"), "L\u{e4}n");
+    // An odd byte, half of a pair, a line's end; nothing.
+    assert_eq!(name(b"a\0\n\0\x00\xd8b\0c"), "a\u{fffd}\u{fffd}b");
+    assert_eq!(name(b"\x3d\xd8\x00\xde"), "\u{1f600}");
+    assert_eq!(name(b""), "");
     assert_eq!(word(&[1, 0, 1, 0]), Ok(0x1_0001));
     assert!(word(&[1, 0, 1]).is_err());
 }

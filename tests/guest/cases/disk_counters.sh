@@ -63,8 +63,7 @@ same "writes" "$writes" 0
 same "errors" "$errors" 0
 same "commands, for driver and host" "$commands" "$host_commands"
 same "latencies" "$latencies" "$commands"
-same "latencies of reads" "$(awk -v row=$unit '$1 == row && $2 == "read" {
-	for (i = 3; i <= NF; i++) sum += $i; print sum }' "$dir/latency")" "$(cell luns $unit reads)"
+same "latencies of reads" "$(row_sum latency "$unit read")" "$(cell luns $unit reads)"
 same "commands on all channels" "$submitted" "$commands"
 
 snapshot

@@ -7,7 +7,7 @@
 # Seconds: a time-out (5), a reset without an answer (30), the channels closed and opened without an
 # answer, and noise.
 BOUND=240
-DMESG_ALLOW="$DISK_GONE|storvsc: |sd [0-9:]+: (Power-on or device reset occurred|timing out command)"
+DMESG_ALLOW="$DISK_GONE|$HOST_SILENT|sd [0-9:]+: (Power-on or device reset occurred|timing out command)"
 load_disks
 need_disk 0
 start_verify keeper "$DISK"

@@ -5,7 +5,7 @@
 
 # Seconds from the silence to I/O: time-out, reset, the channels opened anew, and noise.
 BOUND=120
-DMESG_ALLOW='sd [0-9:]+: (\[sd[a-z]+\] tag#|Power-on or device reset occurred)|storvsc: host[0-9]+: '
+DMESG_ALLOW="sd [0-9:]+: (\[sd[a-z]+\] tag#|Power-on or device reset occurred)|$HOST_SILENT"
 load_disks
 need_disk 0
 same "seconds for a command" "$(cat "$(scsi_dir 0)/timeout")" 5

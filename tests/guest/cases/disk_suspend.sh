@@ -14,19 +14,11 @@ need_disk 0
 start_verify steady "$DISK"
 verify_goes_on steady 60
 
-# Whatever arrives on this line is reason to wake up.
-echo enabled >/sys/class/tty/ttyS1/power/wakeup || fail "the control line can't wake the guest"
-suspends() { read -r SUSPENDED </sys/power/suspend_stats/success; }
 suspends
 before=$SUSPENDED
 for round in 1 2 3; do
-	rm -f /tmp/woken
-	(host wake 8 && touch /tmp/woken) &
-	asked=$!
-	sleep 1
-	echo freeze >/sys/power/state || fail "round $round: the guest can't suspend: $(dmesg | tail -n 3 | tr '\n' ' ')"
-	wait $asked
-	[ -e /tmp/woken ] || fail "round $round: the host never answered"
+	note "round $round"
+	sleep_and_wake
 	verify_goes_on steady 60
 done
 suspends

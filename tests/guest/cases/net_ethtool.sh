@@ -11,6 +11,8 @@ field() { echo "$OUTPUT" | sed -n "s/^ *$1: *\([^ ]*\).*/\1/p"; }
 must ethtool -i "$NIC"
 same "driver" "$(field driver)" "$NETVSC"
 
+same "what the host calls it" "$(cat "/sys/class/net/$NIC/ifalias")" "Lab LAN 1"
+
 combined() { ethtool -l "$NIC" | awk '/^Combined:/ { n = $2 } END { print n }'; }
 must ethtool -l "$NIC"
 more "most channels" "$(echo "$OUTPUT" | awk '/^Combined:/ { print $2; exit }')" 3

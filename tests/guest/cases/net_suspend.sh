@@ -10,13 +10,11 @@ wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
 ask serve-echo 5300
 head -c 4000000 /dev/urandom >/tmp/data
 
-# Whatever arrives on this line is reason to wake up.
-echo enabled >/sys/class/tty/ttyS1/power/wakeup || fail "the control line can't wake the guest"
-suspends() { read -r SUSPENDED </sys/power/suspend_stats/success; }
 suspends
 before=$SUSPENDED
 for round in 1 2 3; do
-	rm -f /tmp/woken /tmp/back
+	note "round $round"
+	rm -f /tmp/back
 	# A little at a time, so that it lasts.
 	(
 		part=0
@@ -27,12 +25,7 @@ for round in 1 2 3; do
 		done
 	) | nc 192.168.77.1 5300 >/tmp/back &
 	stream=$!
-	(host wake 8 && touch /tmp/woken) &
-	asked=$!
-	sleep 1
-	echo freeze >/sys/power/state || fail "round $round: the guest can't suspend: $(dmesg | tail -n 3 | tr '\n' ' ')"
-	wait $asked
-	[ -e /tmp/woken ] || fail "round $round: the host never answered"
+	sleep_and_wake
 	wait_for 20 pings 192.168.77.1 || fail "round $round: the host does not answer any more"
 	wait $stream || wrong "round $round: the stream broke"
 	cmp /tmp/data /tmp/back || wrong "round $round: what came back differs"

@@ -25,11 +25,16 @@ note "$KBITS kbit/s from the host, $(in_place) frames in place"
 more "frames in place" "$(in_place)" 0
 unharmed "MTU 1500"
 
+# The last frames of a stream go back to the host, too, though no other comes.
+all_returned() { wait_for 5 agreed_is vmq_lent 0 || wrong "$1: the stack still has $(agreed vmq_lent) frames"; }
+all_returned "after a stream"
+
 # Streams that nobody reads keep their frames; there is room for others.
 for stream in 1 2 3 4; do
 	(nc 192.168.77.1 5300 </tmp/data | (sleep 8 && cat >"/tmp/late.$stream")) &
 done
 sleep 3
+more "frames that wait for who reads them" "$(agreed vmq_lent)" 0
 must ping -q -c 20 -i 0.1 -s 1400 192.168.77.1
 unharmed "beside streams that nobody reads"
 wait
@@ -37,6 +42,8 @@ for stream in 1 2 3 4; do
 	cmp /tmp/data "/tmp/late.$stream" || wrong "stream $stream: what came late differs"
 	rm -f "/tmp/late.$stream"
 done
+
+all_returned "after streams that nobody read"
 
 must ip link set "$NIC" mtu 9000
 wait_for 20 pings 192.168.77.1 || fail "the host does not answer with MTU 9000"

@@ -148,6 +148,11 @@ pub const COMMANDS: &[Known] = &[
     known("link", &["device", "state"], "a NIC's link: up or down"),
     known("speed", &["device", "mbps"], "what a NIC says of its speed"),
     known(
+        "send-table",
+        &["device", "channels"],
+        "tell a NIC's guest which channels flows shall be sent on",
+    ),
+    known(
         "inject",
         &["device", "lun", "kind", "count"],
         "have a disk's commands fail or be late",

@@ -129,7 +129,7 @@ impl Nic {
             link_up: link.up,
             megabits: link.megabits,
             queues: self.queues(),
-            name: String::new(),
+            name: self.spec().name.clone().unwrap_or_default(),
             offload: Offload {
                 checksum: ChecksumOffload::ALL,
                 large_send_v2: LargeSendV2::up_to(LARGE_SEND_BYTES),

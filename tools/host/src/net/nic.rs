@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use netvsc_wire::nvsp::NdisConfig;
+use netvsc_wire::nvsp::{NdisConfig, SendTable, SEND_TABLE_ENTRIES};
 use netvsc_wire::Version;
 use parking_lot::Mutex;
 use serde_json::{json, Map, Value};
@@ -203,9 +203,33 @@ impl Nic {
         self.shared.plane.write().reset();
         self.shared.control.lock().clear();
         self.shared.wanted.store(0, Ordering::Release);
+        *self.shared.send_table.lock() = None;
         self.tell_backend(Capabilities::NONE);
         // Threads of sub-channels still know pages of the buffers.
         self.nudge(!1);
+    }
+
+    /// The guest is told which channels flows shall be sent on: `channels` are repeated to fill the table. They
+    /// needn't exist: a guest has to bear that.
+    fn change_send_table(&self, arguments: &Value) -> anyhow::Result<Value> {
+        let channels: Vec<u32> = arguments
+            .get("channels")
+            .and_then(Value::as_array)
+            .filter(|list| (1..=SEND_TABLE_ENTRIES).contains(&list.len()))
+            .and_then(|list| list.iter().map(Value::as_u64).collect::<Option<Vec<_>>>())
+            .and_then(|list| list.into_iter().map(|n| u32::try_from(n).ok()).collect())
+            .context("send-table needs `channels`: 1 to 16 numbers")?;
+        anyhow::ensure!(
+            self.shared.wanted.load(Ordering::Acquire) > 0,
+            "the guest has no sub-channels that a table could name"
+        );
+        let mut table = SendTable::spread(1);
+        for (entry, channel) in table.channels.iter_mut().zip(channels.iter().cycle()) {
+            *entry = *channel;
+        }
+        *self.shared.send_table.lock() = Some(table);
+        self.nudge(1);
+        Ok(json!({ "table": table.channels }))
     }
 
     /// The link changes; the guest is told.
@@ -332,9 +356,10 @@ impl Device for Nic {
                     .context("speed needs `mbps`: 1 to 400000")?;
                 self.change_link(None, Some(megabits))
             }
+            "send-table" => return self.change_send_table(arguments),
             "misbehave" => return misbehave::carry_out(self, arguments),
             _ => anyhow::bail!(
-                "{} knows no command `{command}`: link, speed, misbehave",
+                "{} knows no command `{command}`: link, speed, send-table, misbehave",
                 self.name
             ),
         };

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::Arc;
 
-use netvsc_wire::nvsp::{HostMessage, RndisPacket};
+use netvsc_wire::nvsp::{HostMessage, RndisPacket, SendTable};
 use netvsc_wire::oid::PacketFilter;
 use netvsc_wire::{nvsp, EthernetAddress, Version};
 use parking_lot::{Mutex, RwLock};
@@ -215,6 +215,8 @@ pub(super) struct Shared {
     pub(super) generation: AtomicU64,
     /// Sub-channels that the guest asked for; the send table is due when they are open.
     pub(super) wanted: AtomicU16,
+    /// A send table that the guest shall have, sent by the primary channel's thread.
+    pub(super) send_table: Mutex<Option<SendTable>>,
 }
 
 impl Shared {
@@ -227,6 +229,7 @@ impl Shared {
             control: Mutex::new(VecDeque::new()),
             generation: AtomicU64::new(0),
             wanted: AtomicU16::new(0),
+            send_table: Mutex::new(None),
         }
     }
 

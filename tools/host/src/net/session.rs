@@ -303,9 +303,18 @@ impl Session {
         let wanted = nic.shared.wanted.load(Ordering::Acquire);
         let open = nic.shared.open.load(Ordering::Acquire);
         if self.table_due && wanted > 0 && open > wanted {
-            let table = HostMessage::SendTable(SendTable::spread(open.into())).encode(version);
-            match channel.send(&OutPacket::in_band(0, &[table.as_bytes()])) {
-                Ok(()) => self.table_due = false,
+            let spread = SendTable::spread(open.into());
+            nic.shared.send_table.lock().get_or_insert(spread);
+            self.table_due = false;
+        }
+        let table = *nic.shared.send_table.lock();
+        if let Some(table) = table.filter(|_| wanted > 0) {
+            let message = HostMessage::SendTable(table).encode(version);
+            match channel.send(&OutPacket::in_band(0, &[message.as_bytes()])) {
+                Ok(()) => {
+                    // Unless somebody wants another one by now.
+                    nic.shared.send_table.lock().take_if(|now| *now == table);
+                }
                 Err(ChannelError::Full) => {}
                 Err(error) => return Err(error.into()),
             }

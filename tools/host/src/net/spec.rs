@@ -9,6 +9,7 @@
 //! | `vlan=12` | access VLAN: tagged at the back end, untagged at the guest |
 //! | `vmq` | the guest may allocate buffers for its queues (NVSP messages 120 to 124) |
 //! | `section=16384` | bytes of a section of the receive buffer, if a frame needs less; otherwise as Hyper-V's switch divides it |
+//! | `name=TEXT` | what the guest is told that it is called |
 //! | `csum=full` | received checksums are right even where nobody has to look; see [`ChecksumPolicy`] |
 //! | `rate=1000`, `size=600` | a source's frames a second and bytes of each |
 
@@ -16,6 +17,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::frame::Mac;
+
+/// Bytes of a name: what Linux keeps (`IFALIASZ`).
+const MAX_NAME: usize = 255;
 
 /// Largest number of queues: the C driver's `VRSS_CHANNEL_MAX`.
 pub const MAX_QUEUES: u16 = 64;
@@ -124,6 +128,8 @@ pub struct NicSpec {
     pub section: Option<u32>,
     /// About checksums of received frames.
     pub checksum: ChecksumPolicy,
+    /// What the guest is told that it is called; none: nothing.
+    pub name: Option<String>,
 }
 
 impl NicSpec {
@@ -167,6 +173,7 @@ impl NicSpec {
             vmq: false,
             section: None,
             checksum: ChecksumPolicy::default(),
+            name: None,
         };
         for part in parts {
             let (option, value) = part.split_once('=').unwrap_or((part, ""));
@@ -195,6 +202,16 @@ impl NicSpec {
             "section" => {
                 let bytes = within("section", value, 1..=MAX_SECTION, "1 to 65536 bytes")?;
                 self.section = Some(bytes);
+            }
+            "name" if !value.is_empty() && value.len() <= MAX_NAME => {
+                self.name = Some(value.to_owned());
+            }
+            "name" => {
+                return Err(SpecError::Value {
+                    option: "name",
+                    value: value.to_owned(),
+                    expected: "1 to 255 bytes without a comma",
+                })
             }
             "csum" => {
                 self.checksum = match value {
@@ -279,6 +296,9 @@ impl fmt::Display for NicSpec {
         if self.checksum == ChecksumPolicy::Full {
             f.write_str(",csum=full")?;
         }
+        if let Some(name) = &self.name {
+            write!(f, ",name={name}")?;
+        }
         Ok(())
     }
 }
@@ -351,6 +371,7 @@ mod tests {
             "peer=echo",
             "peer=source,rate=1000,size=1514",
             "peer=sink,queues=64,section=16384,csum=full",
+            "tap=t0,name=Blue LAN",
         ] {
             let nic = NicSpec::parse(spec).unwrap();
             assert_eq!(nic.to_string(), spec);
@@ -389,6 +410,7 @@ mod tests {
             ("tap=t,size=60", "no option `size`"),
             ("peer,vmq=1", "no option `vmq`"),
             ("peer,csum=maybe", "vouch or full"),
+            ("peer,name=", "1 to 255 bytes"),
             ("peer,section=0", "1 to 65536"),
             ("peer,section=65537", "1 to 65536"),
             ("peer,", "no option ``"),

@@ -448,6 +448,23 @@ fn flows_are_spread_over_channels() {
         _ => None,
     });
     assert_eq!(table.unwrap()[..6], [0, 1, 2, 3, 4, 0]);
+    // Another one, of which the guest may make what it can.
+    let arguments = json!({"channels": [7, 2]});
+    nic.control("send-table", &arguments).unwrap();
+    driver.pump(0, LIMIT);
+    let message = driver.messages.last();
+    let Some(HostMessage::SendTable(table)) = message else {
+        panic!("{message:?}");
+    };
+    assert_eq!(table.channels[..4], [7, 2, 7, 2]);
+    for wrong in [
+        json!({}),
+        json!({"channels": []}),
+        json!({"channels": [-1]}),
+        json!({"channels": [1 << 40]}),
+    ] {
+        assert!(nic.control("send-table", &wrong).is_err(), "{wrong}");
+    }
     // Without the guest's table everything takes the first channel.
     let flow = |n: u16| tcp(PEER_MAC, GUEST, 1000 + n, 80, 1, &[n as u8; 10]);
     wire.deliver(3, [flow(1)]);
