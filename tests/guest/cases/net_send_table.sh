@@ -41,9 +41,9 @@ for wanted in 2 1 3 0; do
 	for queue in 0 1 2 3; do
 		eval "sent=\$((\${$((queue + 5))} - \${$((queue + 1))}))"
 		if [ $queue = $wanted ]; then
-			more "packets on queue $queue" $sent 40
+			more "packets on queue $queue" "$sent" 40
 		else
-			same "packets on queue $queue" $sent 0
+			same "packets on queue $queue" "$sent" 0
 		fi
 	done
 done
