@@ -58,11 +58,12 @@ impl Bound {
         let address = session.query(Oid::ETHERNET_PERMANENT_ADDRESS, &[], |info| {
             info.first_chunk::<6>().copied().ok_or(EINVAL)
         })?;
-        // The name is of use to people only.
-        let _ = name_it(&session, &device);
+        // Of use to people only.
+        let alias = alias(&session).unwrap_or_default();
         let jumbo = session.version.has_ndis_config();
         let presence = Presence {
             address,
+            alias: core::str::from_utf8(&alias).unwrap_or_default(),
             mtu: MTU,
             min_mtu: MIN_MTU,
             max_mtu: if jumbo { MAX_MTU } else { MTU },
@@ -81,8 +82,8 @@ impl Bound {
     }
 }
 
-/// Calls the NIC what the host calls it, unless that is what hosts call them all.
-fn name_it(session: &Session, device: &Device) -> Result {
+/// What the host calls the NIC, unless that is what hosts call them all.
+fn alias(session: &Session) -> Result<KVec<u8>> {
     let mut text = KVec::with_capacity(MOST_ALIAS, GFP_KERNEL)?;
     session.query(Oid::GEN_FRIENDLY_NAME, &[], |info| {
         for character in oid::name(info) {
@@ -95,10 +96,10 @@ fn name_it(session: &Session, device: &Device) -> Result {
         }
         Ok(())
     })?;
-    match core::str::from_utf8(&text) {
-        Ok("" | "Network Adapter") | Err(_) => Ok(()),
-        Ok(name) => device.set_alias(name),
+    if text.as_slice() == b"Network Adapter" {
+        text.clear();
     }
+    Ok(text)
 }
 
 impl Driver<Vmbus> for Bound {

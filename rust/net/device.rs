@@ -163,18 +163,6 @@ impl Dev {
         unsafe { core::ptr::read_volatile(&raw const (*self.raw()).real_num_tx_queues) }
     }
 
-    /// What people call it, beside its name (`ip link`: alias). Process context.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` for more than 255 bytes, `ENOMEM`.
-    pub fn set_alias(&self, alias: &str) -> Result {
-        // SAFETY: By the type invariant; so many bytes are read, and copied.
-        let set =
-            unsafe { hv_bindings::dev_set_alias(self.raw(), alias.as_ptr().cast(), alias.len()) };
-        to_result(set.min(0))
-    }
-
     /// So many queues are in use each way, of those there are. Process context, under RTNL.
     ///
     /// # Errors
@@ -367,9 +355,11 @@ impl Drop for Device {
 
 /// How a device presents itself; see [`Registration::new`].
 #[derive(Clone, Copy, Debug)]
-pub struct Presence {
+pub struct Presence<'a> {
     /// Its address.
     pub address: [u8; 6],
+    /// What people call it beside its name (`ip link`: alias), at most 255 bytes; empty: nothing.
+    pub alias: &'a str,
     /// The MTU to begin with.
     pub mtu: u32,
     /// The least MTU.
@@ -403,7 +393,7 @@ impl<T: NicDriver> Registration<T> {
     /// # Errors
     ///
     /// `EINVAL` for an address that is none, and those of registering.
-    pub fn new(device: Arc<Device>, presence: &Presence, data: Arc<T>) -> Result<Self> {
+    pub fn new(device: Arc<Device>, presence: &Presence<'_>, data: Arc<T>) -> Result<Self> {
         let raw = device.raw();
         // SAFETY: By the invariant of `Device`; nobody else uses it before it is registered. The
         // tables are static.
@@ -425,6 +415,10 @@ impl<T: NicDriver> Registration<T> {
             hv_bindings::xdp_announce(raw);
             hv_bindings::netdev_allow_live_address(raw);
         }
+        let alias = presence.alias;
+        // SAFETY: It has its tables, at which this looks; so many bytes are read, and copied.
+        let set = unsafe { hv_bindings::dev_set_alias(raw, alias.as_ptr().cast(), alias.len()) };
+        to_result(set.min(0))?;
         // SAFETY: It is set up, and not registered yet.
         to_result(unsafe { hv_bindings::register_netdev(raw) })?;
         // INVARIANT: Just registered.
