@@ -7,9 +7,11 @@ for round in $(seq 1 50); do
 	nic_up "$NIC" 192.168.77.2/24
 	wait_for 20 pings 192.168.77.1 || fail "round $round: the host does not answer"
 	ping -q -f -w 20 -s 1400 192.168.77.1 >/dev/null 2>&1 &
+	traffic=$!
 	sleep 0.3
 	unload "$NETVSC"
-	wait $!
+	kill $traffic 2>/dev/null
+	wait $traffic
 	load_net
 done
 nic_up "$NIC" 192.168.77.2/24
