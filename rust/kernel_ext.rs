@@ -18,6 +18,7 @@ pub mod rcu;
 pub mod shared;
 pub mod slot;
 pub mod sysfs;
+pub mod tasklet;
 pub mod wait;
 pub mod workqueue;
 

@@ -17,8 +17,10 @@ use kernel::{
     workqueue::{Work, WorkItem},
 };
 use kernel_ext::{
+    impl_has_tasklet,
     lock::{IrqLock, TryCell},
     pages::PageList,
+    tasklet::{self, SoftItem, Tasklet},
 };
 use vmbus_wire::{
     message::Offer,
@@ -186,14 +188,12 @@ pub struct Channel {
     #[pin]
     work: Work<Channel, { Channel::WORKER }>,
     #[pin]
-    soft: Work<Channel, { Channel::SOFT }>,
+    soft: Tasklet<Channel>,
 }
 
 impl Channel {
     /// The work item of process context.
     const WORKER: u64 = 0;
-    /// The one of soft interrupts.
-    const SOFT: u64 = 1;
 
     /// What the host said of the channel.
     pub fn offer(&self) -> &Offer {
@@ -364,18 +364,12 @@ impl Channel {
         if let Some(mut input) = self.input.try_take() {
             input.ring.mask_interrupts();
         }
-        let this = Arc::from(self);
-        match this.delivery {
-            Delivery::Worker => this.again(),
+        match self.delivery {
+            Delivery::Worker => Arc::from(self).again(),
             // Not here: what handlers call takes locks that are none of a hard interrupt's, and until
             // this one has ended the host can send more without another.
-            Delivery::SoftInterrupt => {
-                let queue = &this.core.connection.soft_packets;
-                let cpu = this.core.target_cpu();
-                // `Err`: it is queued already.
-                let _ = queue.enqueue_on::<_, { Channel::SOFT }>(cpu, this.clone());
-            }
-            Delivery::Polled => this.handler.signalled(),
+            Delivery::SoftInterrupt => tasklet::schedule(self),
+            Delivery::Polled => self.handler.signalled(),
         }
     }
 
@@ -539,8 +533,10 @@ impl Channel {
     pub fn settle(self: &Arc<Self>) {
         // Interrupts read under RCU ...
         kernel_ext::rcu::synchronize();
-        // ... and the work items do the rest.
-        kernel_ext::workqueue::flush::<_, { Channel::SOFT }>(self);
+        // ... and what they ask for does the rest.
+        if self.delivery == Delivery::SoftInterrupt {
+            tasklet::flush(self);
+        }
         kernel_ext::workqueue::flush::<_, { Channel::WORKER }>(self);
     }
 
@@ -567,7 +563,6 @@ impl Channel {
 
 impl_has_work! {
     impl HasWork<Self, { Channel::WORKER }> for Channel { self.work }
-    impl HasWork<Self, { Channel::SOFT }> for Channel { self.soft }
 }
 
 impl WorkItem<{ Channel::WORKER }> for Channel {
@@ -578,12 +573,14 @@ impl WorkItem<{ Channel::WORKER }> for Channel {
     }
 }
 
-impl WorkItem<{ Channel::SOFT }> for Channel {
-    type Pointer = Arc<Self>;
+impl_has_tasklet! {
+    impl HasTasklet for Channel { self.soft }
+}
 
-    fn run(this: Arc<Self>) {
+impl SoftItem for Channel {
+    fn run(this: ArcBorrow<'_, Self>) {
         if !this.drain_softly() {
-            this.again();
+            Arc::from(this).again();
         }
     }
 }

@@ -165,8 +165,6 @@ pub(crate) struct Connection {
     pub(crate) messages: Queue,
     /// Runs the handlers of channels, on their target CPU.
     pub(crate) packets: Queue,
-    /// The same in a soft interrupt, for those that ask for it.
-    pub(crate) soft_packets: Queue,
     /// `/sys/kernel/debug/vmbus`.
     pub(crate) debug: debugfs::Dir,
     #[pin]
@@ -190,7 +188,6 @@ impl Connection {
         let flags = Flags::PER_CPU | Flags::HIGHPRI | Flags::MEM_RECLAIM;
         let messages = Queue::new(c"vmbus_messages", flags, 0)?;
         let packets = Queue::new(c"vmbus_packets", flags, 0)?;
-        let soft_packets = Queue::new(c"vmbus_soft", Flags::PER_CPU | Flags::BH, 0)?;
         let shared = SharedBuffer::new(PageList::new(page::COUNT)?)?;
         let cpus = PerCpu::new(|cpu| Cpu::new(hypervisor, cpu))?;
         let relids = Relids::new()?;
@@ -207,7 +204,6 @@ impl Connection {
                 cpus,
                 messages,
                 packets,
-                soft_packets,
                 debug: debugfs::Dir::new(c"vmbus"),
                 offers <- Offers::new(parent),
                 work <- new_work!("vmbus_offers"),

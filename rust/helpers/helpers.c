@@ -16,4 +16,5 @@
 #include "pages.c"
 #include "sync.c"
 #include "sysfs.c"
+#include "tasklet.c"
 #include "workqueue.c"

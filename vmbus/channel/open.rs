@@ -9,7 +9,12 @@ use kernel::{
     prelude::*,
     sync::{atomic::Atomic, Arc},
 };
-use kernel_ext::{lock::TryCell, new_irq_lock, workqueue::cancel_sync};
+use kernel_ext::{
+    lock::TryCell,
+    new_irq_lock,
+    tasklet::{self, Tasklet},
+    workqueue::cancel_sync,
+};
 use vmbus_wire::{
     message::{guest, Offer, OpenChannel, USER_DATA_BYTES},
     ring::{InRing, OutRing},
@@ -166,7 +171,7 @@ impl Offered {
                 out_waits: Atomic::new(0),
                 handler,
                 work <- new_work!("vmbus_channel"),
-                soft <- new_work!("vmbus_channel_soft"),
+                soft <- Tasklet::new(),
             }),
             GFP_KERNEL,
         )?;
@@ -256,7 +261,7 @@ impl Drop for Open {
         drop(core.open.replace(None));
         drop(core.visit.lock());
         self.channel.out.lock().state = OutState::Closed;
-        cancel_sync::<_, { Channel::SOFT }>(&self.channel);
+        tasklet::cancel_sync(&self.channel);
         cancel_sync::<_, { Channel::WORKER }>(&self.channel);
         // ... then the host is told, unless it was the one to say so ...
         let told = {
