@@ -131,9 +131,11 @@ pub fn cancel_sync<T: SoftItem>(this: &Arc<T>) {
     }
 }
 
+/// # Safety
+///
+/// `raw` is the tasklet of a `T` that lives in an [`Arc`], and is kept until after the call.
 unsafe extern "C" fn call<T: SoftItem>(raw: *mut hv_bindings::tasklet_struct) {
-    // SAFETY: `raw` is the first field of the value's tasklet, whose place `HasTasklet` knows; the value is kept until
-    // after the tasklet's end.
+    // SAFETY: The caller's promise; `HasTasklet` knows where the tasklet is.
     unsafe {
         let tasklet = kernel::container_of!(Opaque::cast_from(raw), Tasklet<T>, raw);
         let value = tasklet.byte_sub(T::OFFSET).cast::<T>();

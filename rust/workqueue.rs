@@ -46,9 +46,6 @@ impl Flags {
     pub const MEM_RECLAIM: Self = Self(hv_bindings::WQ_MEM_RECLAIM);
     /// Not while the system is suspended.
     pub const FREEZABLE: Self = Self(hv_bindings::WQ_FREEZABLE);
-    /// In a soft interrupt of the CPU that an item is queued on, right after the hard one: items mustn't
-    /// sleep. With no other flag but [`Flags::PER_CPU`] and [`Flags::HIGHPRI`].
-    pub const BH: Self = Self(hv_bindings::WQ_BH);
     /// None of the above; [`Flags::PER_CPU`] then.
     pub const NONE: Self = Self(0);
 }

@@ -132,7 +132,10 @@ u16 hv_helper_skb_queue(const struct sk_buff *skb)
 	return skb_get_queue_mapping(skb);
 }
 
-/* The queue of the frame's connection, while frames of it may be on their way; below 0: it may take any. */
+/*
+ * The queue of the frame's connection, while frames of it may be on their way;
+ * below 0: it may take any.
+ */
 int hv_helper_skb_kept_queue(const struct net_device *dev, const struct sk_buff *skb)
 {
 	int queue = sk_tx_queue_get(skb->sk);

@@ -461,7 +461,7 @@ fn flows_are_spread_over_channels() {
         json!({}),
         json!({"channels": []}),
         json!({"channels": [-1]}),
-        json!({"channels": [1 << 40]}),
+        json!({"channels": [1u64 << 40]}),
     ] {
         assert!(nic.control("send-table", &wrong).is_err(), "{wrong}");
     }
