@@ -48,12 +48,13 @@ for wanted in 2 1 3 0; do
 	done
 done
 
-# Channels that there aren't.
-[ "$STACK" = rust ] || exit 0
-send_table '4294967295, 9'
-wait_for 20 agreed_is send_table "3 1 3 1 3 1 3 1 3 1 3 1 3 1 3 1" || fail "the table is $(agreed send_table)"
-for _ in 1 2 3 4; do flow; done
-must ethtool -L "$NIC" combined 1
-wait_for 20 pings 192.168.77.1 || wrong "the host does not answer with one channel"
-same "a table that nobody has given" "$(agreed send_table)" none
-frames_end
+# Channels that there aren't. The C driver doesn't tell what it makes of them.
+if [ "$STACK" = rust ]; then
+	send_table '4294967295, 9'
+	wait_for 20 agreed_is send_table "3 1 3 1 3 1 3 1 3 1 3 1 3 1 3 1" || fail "the table is $(agreed send_table)"
+	for _ in 1 2 3 4; do flow; done
+	must ethtool -L "$NIC" combined 1
+	wait_for 20 pings 192.168.77.1 || wrong "the host does not answer with one channel"
+	same "a table that nobody has given" "$(agreed send_table)" none
+	frames_end
+fi
