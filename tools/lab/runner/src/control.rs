@@ -282,8 +282,8 @@ fn serve_echo(port: u16) -> Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on port {port}"))?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A connection that breaks is for the guest to notice.
-            let _ = echo(&stream);
+            // One that nobody reads doesn't keep others waiting; one that breaks is for the guest to notice.
+            thread::spawn(move || echo(&stream));
         }
     });
     Ok(())
