@@ -18,7 +18,7 @@ use vmbus::{Channel, Reserved, SendError};
 
 use crate::{queue::Queue, transmit::Sending};
 
-/// Places in use, that of the open batch included, from which on the host has enough to do: frames are put together then
+/// Places in use, that of the open batch included, beyond which the host has enough to do: frames are put together then
 /// although the stack promises no more. Fewer packets for the same frames are less work for both sides.
 const BUSY: usize = 4;
 

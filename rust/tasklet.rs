@@ -121,14 +121,15 @@ pub fn flush<T: SoftItem>(this: &Arc<T>) {
 /// A value whose tasklet was asked for and isn't cancelled is never dropped.
 pub fn cancel_sync<T: SoftItem>(this: &Arc<T>) {
     let tasklet = this.tasklet();
-    let before = tasklet.state.xchg(DEAD, Full);
+    if tasklet.state.xchg(DEAD, Full) != HELD {
+        // Nobody has asked for it, and nobody can any more.
+        return;
+    }
     crate::rcu::synchronize();
     // SAFETY: It was set up; nobody asks for it any more.
     unsafe { hv_bindings::tasklet_kill(tasklet.raw.get()) };
-    if before == HELD {
-        // SAFETY: `schedule` kept a reference when the state became `HELD`; it was just taken from it.
-        drop(unsafe { Arc::from_raw(Arc::as_ptr(this)) });
-    }
+    // SAFETY: `schedule` kept a reference when the state became `HELD`; it was just taken from it.
+    drop(unsafe { Arc::from_raw(Arc::as_ptr(this)) });
 }
 
 /// # Safety

@@ -219,6 +219,12 @@ rx_queues() {
 	echo $count
 }
 
+# there_and_back WHAT: what is in /tmp/data goes to the host's echo server, and comes back as it was.
+there_and_back() {
+	nc 192.168.77.1 5300 </tmp/data >/tmp/back || wrong "$1: the connection broke"
+	cmp /tmp/data /tmp/back || wrong "$1: what came back differs"
+}
+
 # serve_iperf PORT...: servers on the host.
 serve_iperf() {
 	local port

@@ -15,12 +15,6 @@ send_table() { ask hvctl "{\"command\": \"send-table\", \"device\": \"net0\", \"
 # counts: packets sent on the four queues.
 counts() { for q in 0 1 2 3; do nic_stat "$NIC" "tx_queue_${q}_packets"; done | tr '\n' ' '; }
 
-# flow: a connection that sends a little and gets it back.
-flow() {
-	nc 192.168.77.1 5300 </tmp/data >/tmp/back
-	cmp /tmp/data /tmp/back || wrong "what came back differs"
-}
-
 # Sixteen times the same number, as our driver shows them.
 sixteen() { for _ in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do echo "$1"; done | tr '\n' ' ' | sed 's/ $//'; }
 
@@ -33,7 +27,7 @@ for wanted in 2 1 3 0; do
 		sleep 1
 	fi
 	before=$(counts)
-	for _ in 1 2 3 4; do flow; done
+	for _ in 1 2 3 4; do there_and_back "table of $wanted"; done
 	after=$(counts)
 	# shellcheck disable=SC2086 # words
 	set -- $before $after
@@ -52,7 +46,7 @@ done
 if [ "$STACK" = rust ]; then
 	send_table '4294967295, 9'
 	wait_for 20 agreed_is send_table "3 1 3 1 3 1 3 1 3 1 3 1 3 1 3 1" || fail "the table is $(agreed send_table)"
-	for _ in 1 2 3 4; do flow; done
+	for _ in 1 2 3 4; do there_and_back "channels that there are not"; done
 	must ethtool -L "$NIC" combined 1
 	wait_for 20 pings 192.168.77.1 || wrong "the host does not answer with one channel"
 	same "a table that nobody has given" "$(agreed send_table)" none
