@@ -3,11 +3,11 @@
 //! Frames that are copied to a section of the send buffer: one, or several that the stack sends at once
 //! and the host takes as one packet.
 
-use kernel::sync::{
+use kernel::sync::Arc;
+use kernel_ext::{
     atomic::{Atomic, Relaxed},
-    Arc,
+    pages::SharedBuffer,
 };
-use kernel_ext::pages::SharedBuffer;
 use net::{Dev, Kept, SkBuff};
 use netvsc_wire::{
     nvsp::{ChannelType, RndisPacket, SectionUse},

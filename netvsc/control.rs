@@ -3,15 +3,14 @@
 //! Questions to the host, one at a time, each with a time-out: NVSP messages, which are answered by
 //! completions, and RNDIS requests, whose answers come as packets of their own.
 
-use kernel::{
-    prelude::*,
-    sync::{
-        atomic::{Acquire, Atomic, Release},
-        Mutex,
-    },
-};
+use kernel::{prelude::*, sync::Mutex};
 use kernel_ext::{
-    compat::protocol_error, lock::IrqLock, new_irq_lock, pages::SharedPage, wait::Completion,
+    atomic::{Acquire, Atomic, Release},
+    compat::protocol_error,
+    lock::IrqLock,
+    new_irq_lock,
+    pages::SharedPage,
+    wait::Completion,
 };
 use netvsc_wire::{
     nvsp::{ChannelType, HostMessage, RndisPacket},

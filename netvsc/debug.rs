@@ -3,11 +3,8 @@
 //! A NIC's directory in debugfs: `/sys/kernel/debug/netvsc/<instance>/`; see
 //! `Documentation/ABI/debugfs-netvsc`.
 
-use kernel::{
-    debugfs, fmt,
-    prelude::*,
-    sync::{atomic::Relaxed, Arc},
-};
+use kernel::{debugfs, fmt, prelude::*, sync::Arc};
+use kernel_ext::atomic::Relaxed;
 use net::{Features, Napi};
 use netvsc_wire::nvsp::SEND_TABLE_ENTRIES;
 

@@ -2,7 +2,8 @@
 
 //! The link: what the host says of it.
 
-use kernel::{prelude::*, sync::atomic::Relaxed};
+use kernel::prelude::*;
+use kernel_ext::atomic::Relaxed;
 use net::Dev;
 use netvsc_wire::{
     oid::{word, Oid},

@@ -5,14 +5,16 @@
 use kernel::{
     fmt, new_delayed_work, new_work,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{Atomic, Full, Relaxed},
-        rcu, Arc, ArcBorrow, Mutex,
-    },
+    sync::{aref::ARef, rcu, Arc, ArcBorrow, Mutex},
     workqueue::{DelayedWork, Work},
 };
-use kernel_ext::{lock::IrqLock, new_irq_lock, rcu::RcuSlot, shared::Shared};
+use kernel_ext::{
+    atomic::{Atomic, Full, Relaxed},
+    lock::IrqLock,
+    new_irq_lock,
+    rcu::RcuSlot,
+    shared::Shared,
+};
 use net::{
     Channels, Dev, Device, Features, Filter, FlowKind, HashFields, Link, NicDriver,
     QueueStatistics, Rings, SkBuff, SpreadSize, Statistics,

@@ -2,7 +2,8 @@
 
 //! What the host can take off the guest's hands.
 
-use kernel::{prelude::*, sync::atomic::Relaxed};
+use kernel::prelude::*;
+use kernel_ext::atomic::Relaxed;
 use net::Features;
 use netvsc_wire::oid::{
     ChecksumSetting, Offload, OffloadParameters, OffloadRevision, Oid, Setting,

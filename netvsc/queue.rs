@@ -4,12 +4,13 @@
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Atomic, Full, Relaxed},
-        rcu, Arc,
-    },
+    sync::{rcu, Arc},
 };
-use kernel_ext::{lock::TryCell, rcu::RcuSlot};
+use kernel_ext::{
+    atomic::{Atomic, Full, Relaxed},
+    lock::TryCell,
+    rcu::RcuSlot,
+};
 use net::{Kept, Napi, Poll, Polled};
 use netvsc_wire::{HostMessage, Version};
 use vmbus::{Channel, Handler, Tagged};

@@ -9,9 +9,9 @@ use core::ops::Range;
 
 use kernel::{
     prelude::*,
-    sync::{atomic::Relaxed, rcu, Arc},
+    sync::{rcu, Arc},
 };
-use kernel_ext::pages::SharedBuffer;
+use kernel_ext::{atomic::Relaxed, pages::SharedBuffer};
 use net::{Features, Part, Polled, Received, Taken};
 use netvsc_wire::{
     ppi::{PacketId, ReceiveInfo, Verdict},

@@ -4,12 +4,10 @@
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        Arc, Mutex,
-    },
+    sync::{Arc, Mutex},
 };
 use kernel_ext::{
+    atomic::{Atomic, Relaxed},
     compat::{self, protocol_error},
     cpuhp,
     pages::{PageList, SharedBuffer},

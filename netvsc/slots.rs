@@ -2,10 +2,8 @@
 
 //! Places of frames on their way: which are free.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{Atomic, Full, Relaxed},
-};
+use kernel::prelude::*;
+use kernel_ext::atomic::{Atomic, Full, Relaxed};
 
 /// Places of one queue. One CPU takes at a time, anybody gives back.
 pub(crate) struct Slots {

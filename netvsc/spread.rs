@@ -4,10 +4,8 @@
 //! hash means. Both are the NIC's and outlive sessions, whatever changes. Those sent: a table that the host
 //! gives ([`SendSpread`]).
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{Acquire, Atomic, Relaxed, Release},
-};
+use kernel::prelude::*;
+use kernel_ext::atomic::{Acquire, Atomic, Relaxed, Release};
 use net::{Above, FlowKind, HashFields};
 use netvsc_wire::{
     nvsp::{SendTable, SEND_TABLE_ENTRIES},

@@ -8,7 +8,8 @@
 //! hasn't completed are counted either way (byte queue limits), so that whoever sends is slowed down when the
 //! host is.
 
-use kernel::sync::{atomic::Relaxed, rcu};
+use kernel::sync::rcu;
+use kernel_ext::atomic::Relaxed;
 use net::{Dev, Facts, Kept, Offload, Piece, Protocol, SkBuff, Transport};
 use netvsc_wire::{
     nvsp::{ChannelType, HostMessage, OutMessage, RndisPacket},

@@ -9,10 +9,13 @@
 
 use kernel::{
     prelude::*,
-    sync::{atomic::Relaxed, rcu, Arc},
+    sync::{rcu, Arc},
     time::{delay::fsleep, Delta},
 };
-use kernel_ext::pages::{PageList, SharedBuffer};
+use kernel_ext::{
+    atomic::Relaxed,
+    pages::{PageList, SharedBuffer},
+};
 use net::Polled;
 use netvsc_wire::{
     nvsp::OutMessage,

@@ -41,6 +41,7 @@ pub use self::{
     },
 };
 
+use crate::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use crate::sysfs;
 use core::{
     marker::PhantomData,
@@ -57,16 +58,7 @@ use kernel::{
     ffi,
     fmt,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Relaxed,
-            Release, //
-        },
-    },
+    sync::aref::ARef,
     time::{
         delay::fsleep,
         Delta,

@@ -3,6 +3,7 @@
 //! What the `kernel` crate lacks, one safe abstraction a subsystem.
 
 pub mod acpi;
+pub mod atomic;
 pub mod barrier;
 pub mod bus;
 pub mod compat;

@@ -13,12 +13,10 @@ use core::{
     ops::{Deref, DerefMut},
 };
 
+use crate::atomic::{Acquire, Atomic, Release};
 use kernel::{
     ffi,
-    sync::{
-        atomic::{Acquire, Atomic, Release},
-        lock::{Backend, Guard, Lock},
-    },
+    sync::lock::{Backend, Guard, Lock},
 };
 
 /// A spinlock that keeps interrupts off on this CPU while it is held.

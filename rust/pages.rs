@@ -13,14 +13,8 @@
 
 use core::ptr::NonNull;
 
-use kernel::{
-    page::PAGE_SIZE,
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
-};
+use crate::atomic::{Atomic, Relaxed};
+use kernel::{page::PAGE_SIZE, prelude::*};
 
 mod map;
 mod window;

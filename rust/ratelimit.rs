@@ -6,10 +6,7 @@
 //! lock, which can't be initialised in a Rust static. This one takes no lock and works in any
 //! context.
 
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
-};
+use crate::atomic::{Atomic, Relaxed};
 
 /// How long a period is.
 const PERIOD_MS: u32 = 5_000;

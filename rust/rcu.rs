@@ -9,14 +9,10 @@ use core::{
     ptr, //
 };
 
+use crate::atomic::{Acquire, Atomic, Full};
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full, //
-        },
         rcu::Guard,
         Arc,
         ArcBorrow, //

@@ -2,6 +2,7 @@
 
 //! A place for one pointer-like value, given and taken without a lock.
 
+use crate::atomic::{Atomic, Full};
 use core::{
     ffi::c_void,
     marker::PhantomData,
@@ -9,11 +10,6 @@ use core::{
         self,
         NonNull, //
     },
-};
-
-use kernel::sync::atomic::{
-    Atomic,
-    Full, //
 };
 
 /// A value that is one pointer and can be made of it again.

@@ -10,12 +10,10 @@
 
 use core::{marker::PhantomData, mem};
 
+use crate::atomic::{Atomic, Full, Relaxed};
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Atomic, Full, Relaxed},
-        rcu, Arc, ArcBorrow,
-    },
+    sync::{rcu, Arc, ArcBorrow},
     types::Opaque,
 };
 

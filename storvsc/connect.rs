@@ -2,11 +2,9 @@
 
 //! Channels: opening them, coming to terms with the host, closing them.
 
-use kernel::{
-    prelude::*,
-    sync::{atomic::Full, Arc},
-};
+use kernel::{prelude::*, sync::Arc};
 use kernel_ext::{
+    atomic::{Full, Relaxed},
     compat::{self, protocol_error},
     cpuhp, rcu,
 };
@@ -36,7 +34,7 @@ const RING_KIB: (u32, u32) = (16, 8192);
 impl Controller {
     /// The number that the mid-layer knows the host by, for messages.
     pub(crate) fn host_number(&self) -> u32 {
-        self.host_number.load(kernel::sync::atomic::Relaxed)
+        self.host_number.load(Relaxed)
     }
 
     fn open(self: &Arc<Self>, offered: Offered, number: u16) -> Result<Open> {

@@ -2,14 +2,13 @@
 
 //! Questions to the host that aren't commands: one at a time, each with a time-out.
 
-use kernel::{
-    prelude::*,
-    sync::{
-        atomic::{Acquire, Atomic, Release},
-        Mutex,
-    },
+use kernel::{prelude::*, sync::Mutex};
+use kernel_ext::{
+    atomic::{Acquire, Atomic, Release},
+    lock::IrqLock,
+    new_irq_lock,
+    wait::Completion,
 };
-use kernel_ext::{lock::IrqLock, new_irq_lock, wait::Completion};
 use storvsc_wire::{packet::MAX_PACKET_BYTES, GuestPacket, HostPacket, Layout};
 use vmbus::{Channel, SendError};
 use vmbus_wire::packet::OutPacket;

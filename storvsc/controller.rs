@@ -5,14 +5,15 @@
 use kernel::{
     fmt, impl_has_work, new_mutex, new_work,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{Acquire, Atomic, Full, Relaxed},
-        Arc, Mutex,
-    },
+    sync::{aref::ARef, Arc, Mutex},
     workqueue::Work,
 };
-use kernel_ext::{compat, cpuhp, rcu::RcuSlot, shared::Shared};
+use kernel_ext::{
+    atomic::{Acquire, Atomic, Full, Relaxed},
+    compat, cpuhp,
+    rcu::RcuSlot,
+    shared::Shared,
+};
 use scsi::{Host, Mapped};
 use storvsc_wire::{conversation::MOST_SUBCHANNELS, Agreement, ProtocolVersion};
 use vmbus::{stats::Counter, Channel, Open, Tagged};

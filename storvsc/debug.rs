@@ -3,12 +3,8 @@
 //! The controller's directory in debugfs: `/sys/kernel/debug/storvsc/<instance>/`; see
 //! `Documentation/ABI/debugfs-storvsc`.
 
-use kernel::{
-    debugfs, fmt,
-    prelude::*,
-    sync::{atomic::Relaxed, Arc},
-};
-use kernel_ext::rcu::RcuSlot;
+use kernel::{debugfs, fmt, prelude::*, sync::Arc};
+use kernel_ext::{atomic::Relaxed, rcu::RcuSlot};
 use vmbus::stats::Counter;
 
 use crate::{controller::Controller, stats::BUCKETS};

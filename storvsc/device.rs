@@ -5,9 +5,10 @@
 use kernel::{
     device::{self, Core},
     prelude::*,
-    sync::{aref::ARef, atomic::Relaxed, Arc},
+    sync::{aref::ARef, Arc},
 };
 use kernel_ext::{
+    atomic::Relaxed,
     bus::{Driver, ProbeType},
     workqueue::cancel_sync,
 };

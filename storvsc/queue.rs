@@ -5,12 +5,11 @@
 use kernel::{
     prelude::*,
     sync::{
-        atomic::Relaxed,
         rcu::{self, Guard},
         Arc, ArcBorrow,
     },
 };
-use kernel_ext::{compat, cpuhp};
+use kernel_ext::{atomic::Relaxed, compat, cpuhp};
 use scsi::{
     Busy, Command, Direction, HostByte, HostDriver, Info, Mapped, NewDevice, Outcome, Pages,
     Rejected, TimedOut,

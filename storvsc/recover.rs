@@ -21,11 +21,12 @@
 use core::ptr;
 
 use kernel::{
-    sync::{atomic::Release, Arc},
+    sync::Arc,
     time::{delay::fsleep, Delta},
     workqueue::WorkItem,
 };
 use kernel_ext::{
+    atomic::Release,
     compat,
     mm::NoIo,
     rcu::{self, RcuSlot},

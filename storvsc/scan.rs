@@ -8,14 +8,16 @@
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Acquire, Atomic, Release},
-        Arc,
-    },
+    sync::Arc,
     time::{delay::fsleep, Delta},
     workqueue::WorkItem,
 };
-use kernel_ext::{lock::IrqLock, new_irq_lock, workqueue::cancel_sync};
+use kernel_ext::{
+    atomic::{Acquire, Atomic, Release},
+    lock::IrqLock,
+    new_irq_lock,
+    workqueue::cancel_sync,
+};
 use scsi::Address;
 use storvsc_wire::FollowUp;
 

@@ -4,9 +4,9 @@
 
 use kernel::{
     prelude::*,
-    sync::atomic::{Atomic, Relaxed},
     time::{Instant, Monotonic},
 };
+use kernel_ext::atomic::{Atomic, Relaxed};
 use scsi::{Address, Direction};
 use vmbus::stats::Counter;
 

@@ -10,13 +10,11 @@
 use kernel::{
     impl_has_work,
     prelude::*,
-    sync::{
-        atomic::{Atomic, Full, Relaxed},
-        Arc, ArcBorrow,
-    },
+    sync::{Arc, ArcBorrow},
     workqueue::{Work, WorkItem},
 };
 use kernel_ext::{
+    atomic::{Atomic, Full, Relaxed},
     impl_has_tasklet,
     lock::{IrqLock, TryCell},
     pages::PageList,

@@ -4,12 +4,13 @@
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Acquire, Atomic, Full, Relaxed},
-        rcu, Arc, Mutex,
-    },
+    sync::{rcu, Arc, Mutex},
 };
-use kernel_ext::{cpuhp, rcu::RcuSlot};
+use kernel_ext::{
+    atomic::{Acquire, Atomic, Full, Relaxed},
+    cpuhp,
+    rcu::RcuSlot,
+};
 use vmbus_wire::{
     guid::class,
     message::{ModifyChannel, Offer},

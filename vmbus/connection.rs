@@ -8,15 +8,12 @@
 use kernel::{
     debugfs, device, impl_has_work, new_work,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{Acquire, Atomic, Full, Relaxed, Release},
-        Arc,
-    },
+    sync::{aref::ARef, Arc},
     time::{delay::fsleep, Delta},
     workqueue::Work,
 };
 use kernel_ext::{
+    atomic::{Acquire, Atomic, Full, Relaxed, Release},
     cpuhp::PerCpu,
     hyperv::{HvError, Hypervisor},
     pages::{PageList, SharedBuffer},

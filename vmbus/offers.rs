@@ -10,14 +10,11 @@
 use kernel::{
     device,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{Atomic, Relaxed},
-        Arc, Mutex,
-    },
+    sync::{aref::ARef, Arc, Mutex},
     workqueue::WorkItem,
 };
 use kernel_ext::{
+    atomic::{Atomic, Relaxed},
     bus, cpuhp,
     workqueue::{cancel_sync, Flags, Queue},
 };

@@ -6,15 +6,11 @@
 //! control page and data pages that are mapped twice in a row, so that a packet which wraps around
 //! the end is contiguous. Every page is allocated by itself: no ring needs contiguous memory.
 
-use kernel::{
-    page::PAGE_SIZE,
-    prelude::*,
-    sync::{
-        atomic::{Acquire, Release},
-        Arc,
-    },
+use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
+use kernel_ext::{
+    atomic::{Acquire, Release},
+    pages::{PageList, RingMap},
 };
-use kernel_ext::pages::{PageList, RingMap};
 use vmbus_wire::ring::{
     RingMemory, FEATURE_BITS_OFFSET, INTERRUPT_MASK_OFFSET, PENDING_SEND_SIZE_OFFSET,
     READ_INDEX_OFFSET, WRITE_INDEX_OFFSET,

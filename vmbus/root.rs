@@ -2,16 +2,11 @@
 
 //! The module and the ACPI device: where the connection comes from and goes to.
 
-use kernel::{
-    acpi, device, driver, of, platform,
-    prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        Arc,
-    },
-};
+use kernel::{acpi, device, driver, of, platform, prelude::*, sync::Arc};
 use kernel_ext::{
-    acpi as acpi_ext, bus, compat, cpuhp,
+    acpi as acpi_ext,
+    atomic::{Atomic, Relaxed},
+    bus, compat, cpuhp,
     hyperv::{self, CrashHandler, Hypervisor, IsrRegistration, KexecHandler},
     notifier::{self, PanicNotifier},
     rcu::RcuSlot,

@@ -3,8 +3,7 @@
 //! Counters that anybody may raise in any context and debugfs and sysfs read.
 
 use core::fmt;
-
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel_ext::atomic::{Atomic, Relaxed};
 
 /// An event counter. Never decreases; wraps after 2^64 events.
 pub struct Counter(Atomic<u64>);

@@ -6,11 +6,11 @@
 //! channel (`vmbus_wire::tagged` has its rules), and the request itself. Who changes the word from
 //! "under way" has the request, so it ends once, whatever the host says.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{Acquire, Atomic, Full, Relaxed},
+use kernel::prelude::*;
+use kernel_ext::{
+    atomic::{Acquire, Atomic, Full, Relaxed},
+    slot::{Pointer, PointerSlot},
 };
-use kernel_ext::slot::{Pointer, PointerSlot};
 use vmbus_wire::tagged::{place, TagError, TagWord};
 
 struct Place<P: Pointer> {

@@ -12,13 +12,11 @@ use kernel::{
     device::Core,
     new_delayed_work, new_mutex, new_work,
     prelude::*,
-    sync::{
-        atomic::{Acquire, Atomic, Relaxed, Release},
-        Arc, Mutex,
-    },
+    sync::{Arc, Mutex},
     workqueue::{DelayedWork, Work},
 };
 use kernel_ext::{
+    atomic::{Acquire, Atomic, Relaxed, Release},
     bus::Driver,
     compat, mm,
     notifier::MemoryNotifier,

@@ -8,13 +8,8 @@ use balloon_wire::{
     range::Ranges,
     PageRange, MAX_MESSAGE_BYTES,
 };
-use kernel::{
-    impl_has_work,
-    prelude::*,
-    sync::{atomic::Relaxed, Arc},
-    workqueue::WorkItem,
-};
-use kernel_ext::{mm, pr_warn_ratelimited};
+use kernel::{impl_has_work, prelude::*, sync::Arc, workqueue::WorkItem};
+use kernel_ext::{atomic::Relaxed, mm, pr_warn_ratelimited};
 use vmbus::Channel;
 
 use crate::device::Shared;

@@ -5,13 +5,11 @@
 
 use kernel::{
     impl_has_delayed_work, impl_has_work,
-    sync::{
-        atomic::{Full, Relaxed},
-        Arc,
-    },
+    sync::Arc,
     time::{delay::fsleep, Delta},
     workqueue::WorkItem,
 };
+use kernel_ext::atomic::{Full, Relaxed};
 
 use super::Nic;
 use crate::{session::Settings, vmq::Asked};

@@ -3,11 +3,8 @@
 //! The channels of a session beyond the primary one: asked for, opened as they are offered, and in use when
 //! all have come that will.
 
-use kernel::{
-    prelude::*,
-    sync::{atomic::Relaxed, Arc},
-};
-use kernel_ext::compat::protocol_error;
+use kernel::{prelude::*, sync::Arc};
+use kernel_ext::{atomic::Relaxed, compat::protocol_error};
 use netvsc_wire::{nvsp::SubchannelOperation, GuestMessage, HostMessage};
 use vmbus::{device::SubchannelWatcher, Offered};
 

@@ -4,15 +4,8 @@
 
 use core::ptr::NonNull;
 
-use kernel::{
-    error::to_result,
-    ffi,
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
-};
+use crate::atomic::{Atomic, Relaxed};
+use kernel::{error::to_result, ffi, prelude::*};
 
 use super::CpusRead;
 

@@ -9,14 +9,8 @@
 
 use core::marker::PhantomData;
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Release, //
-    },
-};
+use crate::atomic::{Acquire, Atomic, Release};
+use kernel::prelude::*;
 
 use super::Hypervisor;
 

@@ -8,22 +8,14 @@
 //! Source of the layouts: Hypervisor Top Level Functional Specification, chapter "Inter-Partition
 //! Communication".
 
-use kernel::{
-    cpu::CpuId,
-    prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Full,
-        Relaxed, //
-    },
-};
+use kernel::{cpu::CpuId, prelude::*};
 
 use super::{
     hypercall::IrqsOff,
     Hypervisor, //
 };
 use crate::{
+    atomic::{Acquire, Atomic, Full, Relaxed},
     cpuhp::{
         current_cpu,
         PreemptOff, //

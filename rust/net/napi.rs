@@ -13,16 +13,11 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Release, //
-        },
         Arc, //
     },
     types::Opaque,
 };
+use kernel_ext::atomic::{Acquire, Atomic, Full, Release};
 use kernel_ext::pages::{
     OutOfBounds,
     SharedBuffer,

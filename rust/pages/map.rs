@@ -7,11 +7,11 @@
 
 use core::ops::Range;
 
+use crate::atomic::Atomic;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     sync::{
-        atomic::Atomic,
         Arc, //
     },
 };

@@ -4,14 +4,8 @@
 
 use core::marker::PhantomData;
 
-use kernel::{
-    fmt,
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Full, //
-    },
-};
+use crate::atomic::{Atomic, Full};
+use kernel::{fmt, prelude::*};
 
 /// An access was refused because it doesn't fit into the memory, or isn't aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

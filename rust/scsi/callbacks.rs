@@ -11,16 +11,12 @@ use kernel::{
     error::from_result,
     ffi,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Relaxed, //
-        },
         rcu,
         Arc,
         ArcBorrow, //
     },
 };
+use kernel_ext::atomic::{Acquire, Atomic, Relaxed};
 
 use super::{
     command::{

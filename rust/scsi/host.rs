@@ -25,11 +25,6 @@ use kernel::{
             ARef,
             AlwaysRefCounted, //
         },
-        atomic::{
-            Acquire,
-            Atomic,
-            Release, //
-        },
         Arc,
         ArcBorrow, //
     },
@@ -39,6 +34,7 @@ use kernel::{
     },
     types::Opaque,
 };
+use kernel_ext::atomic::{Acquire, Atomic, Release};
 
 use super::{
     callbacks,

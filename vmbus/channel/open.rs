@@ -4,12 +4,9 @@
 
 use core::ops::Deref;
 
-use kernel::{
-    new_work,
-    prelude::*,
-    sync::{atomic::Atomic, Arc},
-};
+use kernel::{new_work, prelude::*, sync::Arc};
 use kernel_ext::{
+    atomic::Atomic,
     lock::TryCell,
     new_irq_lock,
     tasklet::{self, Tasklet},

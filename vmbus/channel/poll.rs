@@ -3,6 +3,7 @@
 //! Channels whose packets are taken when the driver wants them.
 
 use kernel::sync::Arc;
+use kernel_ext::atomic::{Acquire, Relaxed};
 
 use vmbus_wire::packet::Packet;
 
@@ -53,13 +54,13 @@ impl Channel {
 
     /// Whether a packet found no room and the host was asked to signal when there is some. Any context.
     pub fn waits_for_room(&self) -> bool {
-        self.out_waits.load(kernel::sync::atomic::Acquire) != 0
+        self.out_waits.load(Acquire) != 0
     }
 
     /// Whether a packet found no room; asks no longer for a signal when there is some, which
     /// [`Handler::writable`](super::Handler::writable) is told of. Any context.
     pub fn poll_out(self: &Arc<Self>) {
-        if self.out_waits.load(kernel::sync::atomic::Relaxed) != 0 {
+        if self.out_waits.load(Relaxed) != 0 {
             if let OutState::Broken = self.out.lock().state {
                 return self.again();
             }
