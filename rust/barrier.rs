@@ -8,6 +8,15 @@
 /// runs on others. `virt_mb()` in C.
 #[inline]
 pub fn virt_mb() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: Adds nothing to a word of the stack's; locked, it is the barrier that the C macro is as well. All
+    // of memory may be read and written around it.
+    unsafe {
+        core::arch::asm!("lock add dword ptr [rsp - 4], 0")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: A barrier has no requirements.
-    unsafe { hv_bindings::virt_mb() }
+    unsafe {
+        hv_bindings::virt_mb()
+    }
 }

@@ -88,12 +88,11 @@ impl<T: SoftItem> Tasklet<T> {
     }
 }
 
-/// Has the tasklet called on this CPU, unless it is about to be. Any context.
+/// Has the tasklet called on this CPU, unless it is about to be. Any context; under RCU, so that whoever
+/// cancels waits for it.
 #[inline]
-pub fn schedule<T: SoftItem>(this: ArcBorrow<'_, T>) {
+pub fn schedule<T: SoftItem>(this: ArcBorrow<'_, T>, _guard: &rcu::Guard) {
     let tasklet = this.tasklet();
-    // Until its end, so that whoever cancels waits for it.
-    let _guard = rcu::read_lock();
     if tasklet.state.load(Relaxed) != HELD {
         match tasklet.state.cmpxchg(NEW, HELD, Full) {
             Ok(_) => mem::forget(Arc::from(this)),
@@ -111,7 +110,7 @@ pub fn flush<T: SoftItem>(this: &Arc<T>) {
     // SAFETY: It was set up, and the caller keeps its value.
     unsafe { hv_bindings::tasklet_kill(this.tasklet().raw.get()) };
     // Whoever has asked meanwhile found that it was asked for.
-    schedule(this.as_arc_borrow());
+    schedule(this.as_arc_borrow(), &rcu::read_lock());
 }
 
 /// Waits until the tasklet isn't called any more, and ever. May sleep; not from the tasklet itself.

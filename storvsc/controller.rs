@@ -3,10 +3,10 @@
 //! A controller: what its channels, its SCSI host, its worker and debugfs share.
 
 use kernel::{
-    fmt, impl_has_work, new_mutex, new_work,
+    fmt, impl_has_work, new_delayed_work, new_mutex, new_work,
     prelude::*,
     sync::{aref::ARef, Arc, Mutex},
-    workqueue::Work,
+    workqueue::{DelayedWork, Work},
 };
 use kernel_ext::{
     atomic::{Acquire, Atomic, Full, Relaxed},
@@ -94,9 +94,9 @@ pub(crate) struct Controller {
     #[pin]
     pub(crate) control: Control,
     /// The open channels by their number.
-    pub(crate) ports: KVec<RcuSlot<Port>>,
+    pub(crate) ports: [RcuSlot<Port>; MOST_CHANNELS],
     /// Commands that ended, for each channel.
-    pub(crate) ended: KVec<Counter>,
+    pub(crate) ended: [Counter; MOST_CHANNELS],
     /// One more than the highest number of a port that is or was open.
     ports_used: Atomic<u32>,
     /// Which port a CPU sends on.
@@ -122,20 +122,27 @@ pub(crate) struct Controller {
     #[pin]
     pub(crate) resetting: Mutex<()>,
     /// 1 for a sub-channel that the host has withdrawn or corrupted, until it has been closed.
-    pub(crate) lost_ports: KVec<Atomic<u32>>,
+    pub(crate) lost_ports: [Atomic<u32>; MOST_CHANNELS],
     /// 1 while commands of a batch are in a ring that the host may not have been told of.
     pub(crate) batched: Atomic<u32>,
+    /// See [`hold`](crate::hold).
+    pub(crate) hold_above: u32,
+    /// 1 while `tell` is queued.
+    pub(crate) telling: Atomic<u32>,
     /// Has the queue where the works below run, which outlives all controllers.
     pub(crate) module: Arc<Shared>,
     #[pin]
     pub(crate) scan: Work<Controller, { Controller::SCAN }>,
     #[pin]
     pub(crate) lost: Work<Controller, { Controller::LOST }>,
+    #[pin]
+    pub(crate) tell: DelayedWork<Controller, { Controller::TELL }>,
 }
 
 impl Controller {
     pub(crate) const SCAN: u64 = 0;
     pub(crate) const LOST: u64 = 1;
+    pub(crate) const TELL: u64 = 2;
 
     /// A controller without channels.
     ///
@@ -159,14 +166,6 @@ impl Controller {
         let places = usize::from(queues)
             .checked_mul(queue_depth.into())
             .ok_or(EINVAL)?;
-        let mut ports = KVec::with_capacity(MOST_CHANNELS, GFP_KERNEL)?;
-        let mut lost_ports = KVec::with_capacity(MOST_CHANNELS, GFP_KERNEL)?;
-        let mut ended = KVec::with_capacity(MOST_CHANNELS, GFP_KERNEL)?;
-        for _ in 0..MOST_CHANNELS {
-            ports.push(RcuSlot::empty(), GFP_KERNEL)?;
-            ended.push(Counter::new(), GFP_KERNEL)?;
-            lost_ports.push(Atomic::new(0), GFP_KERNEL)?;
-        }
         let mut routes = KVec::with_capacity(cpus as usize, GFP_KERNEL)?;
         for _ in 0..cpus {
             routes.push(Atomic::new(0), GFP_KERNEL)?;
@@ -180,8 +179,8 @@ impl Controller {
                 state: Atomic::new(State::Running as u32),
                 agreement <- new_mutex!(None, "storvsc_agreement"),
                 control <- Control::new(),
-                ports,
-                ended,
+                ports: [const { RcuSlot::empty() }; MOST_CHANNELS],
+                ended: [const { Counter::new() }; MOST_CHANNELS],
                 ports_used: Atomic::new(0),
                 routes,
                 commands,
@@ -195,11 +194,14 @@ impl Controller {
                 host_number: Atomic::new(0),
                 changes <- Changes::new(),
                 resetting <- new_mutex!((), "storvsc_resetting"),
-                lost_ports,
+                lost_ports: [const { Atomic::new(0) }; MOST_CHANNELS],
                 batched: Atomic::new(0),
+                hold_above: Self::hold_above(),
+                telling: Atomic::new(0),
                 module,
                 scan <- new_work!("storvsc_scan"),
                 lost <- new_work!("storvsc_lost"),
+                tell <- new_delayed_work!("storvsc_tell"),
             }),
             GFP_KERNEL,
         )

@@ -2,6 +2,8 @@
 
 //! Commands on their way to the host, and what the SCSI mid-layer asks for besides.
 
+use core::mem::MaybeUninit;
+
 use kernel::{
     prelude::*,
     sync::{
@@ -55,16 +57,18 @@ impl PageRuns for Runs<'_> {
     }
 
     fn for_each(&self, emit: &mut dyn FnMut(&[U64])) {
-        self.0.for_each(|pfns| {
-            for pfn in pfns.iter_mut() {
-                *pfn = pfn.to_le();
-            }
-            // As many bytes as are needed, and none of them out of line: it doesn't fail.
-            if let Ok(wire) = <[U64]>::ref_from_bytes(pfns.as_bytes()) {
-                emit(wire);
-            }
-        });
+        self.0.for_each(|pfns| emit(wire(pfns)));
     }
+}
+
+/// Frame numbers as they travel.
+#[inline]
+fn wire(pfns: &mut [u64]) -> &[U64] {
+    for pfn in pfns.iter_mut() {
+        *pfn = pfn.to_le();
+    }
+    // As many bytes as are needed, and none of them out of line: it doesn't fail.
+    <[U64]>::ref_from_bytes(pfns.as_bytes()).unwrap_or_default()
 }
 
 impl Load for Execute<'_> {
@@ -72,14 +76,22 @@ impl Load for Execute<'_> {
     fn packet<R>(&self, with: impl FnOnce(&OutPacket<'_>) -> R) -> R {
         let id = self.reserved.id();
         let payload = [self.bytes.as_bytes()];
-        match self.command.pages() {
-            Some(pages) => {
-                let (offset, bytes) = (pages.offset(), pages.bytes());
-                let runs = Runs(pages);
-                with(&OutPacket::page_runs(id, offset, bytes, &runs, &payload))
-            }
-            None => with(&OutPacket::in_band(id, &payload).requesting_completion()),
+        let Some(pages) = self.command.pages() else {
+            return with(&OutPacket::in_band(id, &payload).requesting_completion());
+        };
+        let (offset, bytes) = (pages.offset(), pages.bytes());
+        let mut room = [const { MaybeUninit::uninit() }; 32];
+        if let Some(pfns) = pages.few(&mut room) {
+            return with(&OutPacket::page_list(
+                id,
+                offset,
+                bytes,
+                wire(pfns),
+                &payload,
+            ));
         }
+        let runs = Runs(pages);
+        with(&OutPacket::page_runs(id, offset, bytes, &runs, &payload))
     }
 
     #[inline]
@@ -149,19 +161,21 @@ impl Controller {
     /// Sends a command on the CPU's port, or on another if that has no room.
     #[inline]
     fn send(
-        &self,
+        self: ArcBorrow<'_, Self>,
         mut command: Mapped<Self>,
         bytes: storvsc_wire::OutPacket,
         last: bool,
     ) -> core::result::Result<(), (SendError, Mapped<Self>)> {
         let guard = Guard::new();
-        let cpu = cpuhp::current_cpu() as usize;
-        let own = self
-            .routes
-            .get(cpu)
-            .map_or(0, |route| route.load(Relaxed) as usize);
         let mut why = SendError::Gone;
         let ports = self.used_ports();
+        let own = match ports.len() {
+            0 | 1 => 0,
+            _ => self
+                .routes
+                .get(cpuhp::current_cpu() as usize)
+                .map_or(0, |route| route.load(Relaxed) as usize),
+        };
         // The own port first, then those after it, around.
         let (before, from_own) = ports.split_at(own.min(ports.len()));
         for port in Iterator::chain(from_own.iter(), before) {
@@ -195,7 +209,7 @@ impl Controller {
 
     #[inline]
     fn send_on(
-        &self,
+        self: ArcBorrow<'_, Self>,
         port: &Port,
         command: Mapped<Self>,
         bytes: storvsc_wire::OutPacket,
@@ -205,8 +219,9 @@ impl Controller {
         let Some(reserved) = self.commands.reserve(place, port.number) else {
             return Err((SendError::TooBig, command));
         };
+        let waits = last && self.may_wait(port.number, &port.channel, command.device_data());
         let load = Execute {
-            controller: self,
+            controller: &self,
             reserved,
             channel: port.number,
             command,
@@ -214,21 +229,22 @@ impl Controller {
             sent_at: self.clock.now(),
         };
         port.channel
-            .send_load(load, last)
-            .map_err(|(error, load)| (error, load.command))
+            .send_load(load, last && !waits)
+            .map_err(|(error, load)| (error, load.command))?;
+        if waits && port.channel.untold() != 0 {
+            self.waits();
+        }
+        Ok(())
     }
 
     /// Tells the host what it wasn't told of yet, on every channel: a batch may have been sent from
-    /// several CPUs.
-    fn flush(&self) {
+    /// several CPUs. Whether there was something to tell.
+    pub(crate) fn flush(&self) -> bool {
         let guard = rcu::read_lock();
-        for port in self
-            .used_ports()
-            .iter()
+        let ports = self.used_ports().iter();
+        ports
             .filter_map(|port| port.read(&guard))
-        {
-            port.channel.flush();
-        }
+            .fold(false, |told, port| port.channel.flush() || told)
     }
 }
 
@@ -238,7 +254,7 @@ impl HostDriver for Controller {
     type DeviceData = Unit;
 
     fn queue(
-        &self,
+        this: ArcBorrow<'_, Self>,
         command: Command<Self>,
         last: bool,
     ) -> core::result::Result<(), Rejected<Self>> {
@@ -246,36 +262,36 @@ impl HostDriver for Controller {
         let refuse = |command: Command<Self>, host| {
             command.complete(&Outcome::failed(host));
             if last {
-                self.flush();
+                this.flush();
             }
             Ok(())
         };
-        if self.state() != State::Running {
+        if this.state() != State::Running {
             return refuse(command, HostByte::NoConnect);
         }
-        let Some(srb) = request_block(self, &command) else {
+        let Some(srb) = request_block(&this, &command) else {
             return refuse(command, HostByte::BadTarget);
         };
         let bytes = GuestPacket::ExecuteSrb(srb).encode(Layout::Long);
-        trace::submit(self, &command);
+        trace::submit(&this, &command);
         let command = match command.map() {
             Ok(command) => command,
             Err(command) => return Err(command.reject(Busy::Device)),
         };
-        let (error, command) = match self.send(command, bytes, last) {
+        let (error, command) = match this.send(command, bytes, last) {
             Ok(()) => return Ok(()),
             Err(back) => back,
         };
         let command = command.unmap();
         match error {
             SendError::Full => {
-                self.stats.busy.inc();
+                this.stats.busy.inc();
                 Err(command.reject(Busy::Device))
             }
             // A request that never fits won't fit later either.
             SendError::TooBig => refuse(command, HostByte::BadTarget),
             // The channels are being closed: in a reset, for others to follow.
-            SendError::Gone if self.state() == State::Running => Err(command.reject(Busy::Host)),
+            SendError::Gone if this.state() == State::Running => Err(command.reject(Busy::Host)),
             SendError::Gone => refuse(command, HostByte::NoConnect),
         }
     }

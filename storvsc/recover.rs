@@ -80,7 +80,7 @@ impl Controller {
         self.commands.drain(channel, |command, sent_on| {
             self.count_end(sent_on);
             if let Some(unit) = command.device_data() {
-                unit.gave_up();
+                unit.gave_up(sent_on);
             }
             command.complete(&Outcome::failed(how));
             count += 1;

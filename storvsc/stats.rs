@@ -29,6 +29,10 @@ pub(crate) struct Stats {
     pub(crate) protocol_errors: Counter,
     /// Commands that found all rings full.
     pub(crate) busy: Counter,
+    /// Commands that the host wasn't told of at once.
+    pub(crate) held: Counter,
+    /// Times that such a command waited so long that the worker told the host.
+    pub(crate) held_long: Counter,
 }
 
 /// Upper ends of all buckets but the last: 16 µs, twice that, and so on to 1 s.
@@ -66,14 +70,27 @@ struct Answered {
 
 /// What goes up with every command, for those of one channel: CPUs that send and take answers on
 /// channels of their own don't share these lines.
-#[derive(Default)]
 #[repr(align(64))]
 struct Shard {
-    sent: Counter,
+    in_flight: Atomic<u32>,
+    /// Commands that ended without an answer.
+    gave_up: Counter,
     reads: Answered,
     writes: Answered,
     /// Commands without data.
     others: Answered,
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self {
+            in_flight: Atomic::new(0),
+            gave_up: Counter::new(),
+            reads: Answered::default(),
+            writes: Answered::default(),
+            others: Answered::default(),
+        }
+    }
 }
 
 /// Channels with counters of their own; those beyond share with them.
@@ -82,11 +99,11 @@ const MOST_SHARDS: usize = 16;
 /// What is kept for a unit.
 pub(crate) struct Unit {
     pub(crate) address: Address,
-    shards: KVec<Shard>,
+    /// That of the first channel, which small guests have no other beside of, together with the unit.
+    first: Shard,
+    others: KVec<Shard>,
     /// Answered commands that went wrong.
     bad: Counter,
-    /// Commands that ended without an answer.
-    gave_up: Counter,
     /// Longest time of a command, in nanoseconds.
     max_ns: Atomic<u64>,
 }
@@ -99,31 +116,46 @@ impl Unit {
     /// `ENOMEM`.
     pub(crate) fn new(address: Address, channels: usize) -> Result<Self> {
         let count = channels.clamp(1, MOST_SHARDS);
-        let mut shards = KVec::with_capacity(count, GFP_KERNEL)?;
-        for _ in 0..count {
-            shards.push(Shard::default(), GFP_KERNEL)?;
+        let mut others = KVec::with_capacity(count - 1, GFP_KERNEL)?;
+        for _ in 1..count {
+            others.push(Shard::new(), GFP_KERNEL)?;
         }
         Ok(Self {
             address,
-            shards,
+            first: Shard::new(),
+            others,
             bad: Counter::new(),
-            gave_up: Counter::new(),
             max_ns: Atomic::new(0),
         })
     }
 
     #[inline]
-    fn shard(&self, channel: u16) -> Option<&Shard> {
-        self.shards
-            .get(usize::from(channel) % self.shards.len().max(1))
+    fn shard(&self, channel: u16) -> &Shard {
+        let place = match usize::from(channel) {
+            0 => 0,
+            channel => channel % (self.others.len() + 1),
+        };
+        // Modulo their number: there is one, but for the first.
+        place
+            .checked_sub(1)
+            .and_then(|place| self.others.get(place))
+            .unwrap_or(&self.first)
+    }
+
+    fn shards(&self) -> impl Iterator<Item = &Shard> {
+        Iterator::chain(core::iter::once(&self.first), self.others.iter())
     }
 
     /// A command is in the ring of a channel.
     #[inline]
     pub(crate) fn sent_on(&self, channel: u16) {
-        if let Some(shard) = self.shard(channel) {
-            shard.sent.inc();
-        }
+        self.shard(channel).in_flight.add(1, Relaxed);
+    }
+
+    /// Commands on a channel, or on those that share its counters, that the host has.
+    #[inline]
+    pub(crate) fn in_flight_on(&self, channel: u16) -> u32 {
+        self.shard(channel).in_flight.load(Relaxed)
     }
 
     /// A command that was sent on a channel was answered.
@@ -136,9 +168,8 @@ impl Unit {
         ns: u64,
         good: bool,
     ) {
-        let Some(shard) = self.shard(channel) else {
-            return;
-        };
+        let shard = self.shard(channel);
+        shard.in_flight.fetch_sub(1, Relaxed);
         let answered = match direction {
             Direction::In => &shard.reads,
             Direction::Out => &shard.writes,
@@ -155,18 +186,21 @@ impl Unit {
         }
     }
 
-    /// A command ended without an answer.
-    pub(crate) fn gave_up(&self) {
-        self.gave_up.inc();
+    /// A command that was sent on a channel ended without an answer.
+    pub(crate) fn gave_up(&self, channel: u16) {
+        let shard = self.shard(channel);
+        shard.in_flight.fetch_sub(1, Relaxed);
+        shard.gave_up.inc();
     }
 
     fn sum(&self, of: impl Fn(&Shard) -> u64) -> u64 {
-        self.shards.iter().map(of).sum()
+        self.shards().map(of).sum()
     }
 
     /// Commands that were sent.
     pub(crate) fn sent(&self) -> u64 {
-        self.sum(|shard| shard.sent.get())
+        let others = self.sum(|shard| shard.others.latency.count() + shard.gave_up.get());
+        self.in_flight() + self.reads() + self.writes() + others
     }
 
     /// Commands that read and were answered.
@@ -191,7 +225,7 @@ impl Unit {
 
     /// Commands that ended with an error, answered or not.
     pub(crate) fn errors(&self) -> u64 {
-        self.bad.get() + self.gave_up.get()
+        self.bad.get() + self.sum(|shard| shard.gave_up.get())
     }
 
     /// Longest time of a command, in microseconds.
@@ -201,9 +235,7 @@ impl Unit {
 
     /// Commands under way. A moment's figure.
     pub(crate) fn in_flight(&self) -> u64 {
-        let others = self.sum(|shard| shard.others.latency.count());
-        let ended = self.reads() + self.writes() + others + self.gave_up.get();
-        self.sent().saturating_sub(ended)
+        self.sum(|shard| shard.in_flight.load(Relaxed).into())
     }
 
     /// Answered commands by what they moved and how long it took: reads, writes, others, each with
@@ -211,7 +243,7 @@ impl Unit {
     pub(crate) fn latency(&self) -> [(&'static str, [u64; BUCKETS]); 3] {
         let total = |of: fn(&Shard) -> &Answered| {
             let mut sums = [0; BUCKETS];
-            for shard in self.shards.iter() {
+            for shard in self.shards() {
                 for (sum, count) in sums.iter_mut().zip(&of(shard).latency.0) {
                     *sum += count.get();
                 }

@@ -142,6 +142,7 @@ impl ChannelCore {
     }
 
     /// Whether the host has withdrawn the channel.
+    #[inline]
     pub(crate) fn is_rescinded(&self) -> bool {
         self.rescinded.load(Acquire) != 0
     }
@@ -170,6 +171,7 @@ impl ChannelCore {
     }
 
     /// The CPU that takes the channel's interrupts.
+    #[inline]
     pub(crate) fn target_cpu(&self) -> u32 {
         self.target_cpu.load(Relaxed)
     }
@@ -209,7 +211,7 @@ impl ChannelCore {
         self.stats.interrupts_in.inc();
         match self.open.read(guard) {
             Some(channel) => {
-                channel.interrupt();
+                channel.interrupt(guard);
                 true
             }
             None => false,

@@ -56,6 +56,7 @@ pub(super) unsafe fn fill<T: HostDriver>(template: *mut hv_bindings::scsi_host_t
 /// # Safety
 ///
 /// `shost` is a host that [`Registration`](super::Registration) has made, kept alive.
+#[inline]
 pub(super) unsafe fn private<'a>(shost: *mut hv_bindings::Scsi_Host) -> &'a Atomic<*mut c_void> {
     // SAFETY: The host was made with room for one pointer there, which is only used atomically once
     // others know the host.
@@ -105,15 +106,15 @@ extern "C" fn queuecommand<T: HostDriver>(
     cmd: *mut hv_bindings::scsi_cmnd,
 ) -> hv_bindings::scsi_qc_status {
     // SAFETY: The mid-layer passes a valid command of this host, ours from now on; `flags` doesn't
-    // change while it is.
+    // change while it is. The driver's data are the content of an `Arc` (invariant of `Registration`).
     let (driver, command, last) = unsafe {
         (
-            driver::<T>(shost),
+            ArcBorrow::from_raw(driver::<T>(shost)),
             Command::from_raw(NonNull::new_unchecked(cmd)),
             (*cmd).flags as u32 & hv_bindings::SCMD_LAST != 0,
         )
     };
-    match driver.queue(command, last) {
+    match T::queue(driver, command, last) {
         Ok(()) => 0,
         Err(rejected) => {
             rejected.command.give_back();

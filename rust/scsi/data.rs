@@ -66,15 +66,36 @@ impl Pages<'_> {
         end.div_ceil(u64::from(PAGE_BYTES)) as usize
     }
 
-    /// Passes the frame numbers of all pages on, in order and at most 32 at a time.
+    /// The frame numbers of all pages, if there are at most 32.
     #[inline]
-    pub fn for_each(&self, mut emit: impl FnMut(&mut [u64])) {
-        let mut walk = hv_bindings::hv_sg_walk {
+    pub fn few<'r>(&self, room: &'r mut [MaybeUninit<u64>; 32]) -> Option<&'r mut [u64]> {
+        if self.count() > room.len() {
+            return None;
+        }
+        let mut walk = self.walk();
+        // SAFETY: As in `for_each`.
+        let count =
+            unsafe { hv_bindings::sg_walk_pfns(&mut walk, room.as_mut_ptr().cast(), room.len()) };
+        let pfns = room.get_mut(..count)?;
+        // SAFETY: The function has written so many.
+        Some(unsafe { slice::from_raw_parts_mut(pfns.as_mut_ptr().cast(), count) })
+    }
+
+    /// A walk along the list, at its beginning.
+    #[inline]
+    fn walk(&self) -> hv_bindings::hv_sg_walk {
+        hv_bindings::hv_sg_walk {
             next: self.sgl.as_ptr(),
             left: self.entries,
             pfn: 0,
             pfns: 0,
-        };
+        }
+    }
+
+    /// Passes the frame numbers of all pages on, in order and at most 32 at a time.
+    #[inline]
+    pub fn for_each(&self, mut emit: impl FnMut(&mut [u64])) {
+        let mut walk = self.walk();
         let mut pfns = [const { MaybeUninit::<u64>::uninit() }; 32];
         while walk.left != 0 || walk.pfns != 0 {
             // SAFETY: By the type invariant the list has so many entries, of which the walk has only

@@ -19,7 +19,11 @@ void hv_helper_scsi_host_get_device(struct Scsi_Host *shost)
 
 u32 hv_helper_scsi_unique_tag(struct scsi_cmnd *cmd)
 {
-	return blk_mq_unique_tag(scsi_cmd_to_rq(cmd));
+	struct request *rq = scsi_cmd_to_rq(cmd);
+
+	/* blk_mq_unique_tag(), without a call. */
+	return rq->mq_hctx->queue_num << BLK_MQ_UNIQUE_TAG_BITS |
+	       (rq->tag & BLK_MQ_UNIQUE_TAG_MASK);
 }
 
 /* An array since 7.3, a pointer into the INQUIRY data before. */

@@ -101,6 +101,7 @@ impl GuestPacket {
     }
 
     /// Builds the packet. A completion is asked for always, as every guest does.
+    #[inline]
     pub fn encode(&self, layout: Layout) -> OutPacket {
         let operation = self.operation();
         let flags = FLAG_REQUEST_COMPLETION;

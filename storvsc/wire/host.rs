@@ -29,6 +29,7 @@ impl<'b> HostPacket<'b> {
     /// # Errors
     ///
     /// A completion that is too short for the layout, other packets too short for what they say.
+    #[inline]
     pub fn parse(bytes: &'b [u8], layout: Layout) -> Result<Self, PacketError> {
         let (header, body) = match Header::parse(bytes) {
             Ok(parts) => parts,
@@ -99,6 +100,7 @@ impl Completion<'_> {
     /// # Errors
     ///
     /// Too short.
+    #[inline]
     pub fn srb(&self) -> Result<SrbCompletion, PacketError> {
         SrbCompletion::parse(self.body, self.layout)
     }

@@ -131,6 +131,7 @@ impl Header {
     /// # Errors
     ///
     /// [`PacketError::Short`].
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), PacketError> {
         let (raw, body) =
             RawHeader::read_from_prefix(bytes).map_err(|_| short::<RawHeader>(bytes))?;
@@ -169,6 +170,7 @@ pub struct OutPacket {
 
 impl OutPacket {
     /// A packet whose body is `body`, cut or filled with zeroes to the layout's size.
+    #[inline]
     pub(crate) fn new<T: IntoBytes + Immutable + ?Sized>(
         layout: Layout,
         operation: Operation,
@@ -198,6 +200,7 @@ impl OutPacket {
     }
 
     /// The bytes, as long as the layout says.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes
             .get(..self.layout.packet_bytes())

@@ -48,6 +48,7 @@ const _: () = assert!(size_of::<RawSrb>() == Layout::Long.srb_bytes() as usize);
 
 impl RawSrb {
     /// Reads one; where the layout has no extension, that is zero.
+    #[inline]
     fn read(body: &[u8], layout: Layout) -> Result<Self, PacketError> {
         let wanted = usize::from(layout.srb_bytes());
         let short = PacketError::Short {
@@ -238,6 +239,7 @@ impl Srb {
         RawSrb::read(body, layout).map(|raw| address(&raw))
     }
 
+    #[inline]
     pub(crate) fn raw_address(address: Address, layout: Layout) -> RawSrb {
         RawSrb {
             length: U16::new(layout.srb_bytes()),
@@ -249,6 +251,7 @@ impl Srb {
         }
     }
 
+    #[inline]
     pub(crate) fn to_raw(self, layout: Layout) -> RawSrb {
         let mut data = [0; SENSE_ROOM];
         for (to, from) in data.iter_mut().zip(self.cdb()) {
@@ -385,6 +388,7 @@ pub struct SrbCompletion {
 
 impl SrbCompletion {
     /// A host's length of sense data may be wrong: what doesn't fit is cut off.
+    #[inline]
     pub(crate) fn parse(body: &[u8], layout: Layout) -> Result<Self, PacketError> {
         let raw = RawSrb::read(body, layout)?;
         let sense = raw
