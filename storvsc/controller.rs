@@ -3,10 +3,10 @@
 //! A controller: what its channels, its SCSI host, its worker and debugfs share.
 
 use kernel::{
-    fmt, impl_has_work, new_delayed_work, new_mutex, new_work,
+    fmt, impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{aref::ARef, Arc, Mutex},
-    workqueue::{DelayedWork, Work},
+    workqueue::Work,
 };
 use kernel_ext::{
     atomic::{Acquire, Atomic, Full, Relaxed},
@@ -125,24 +125,17 @@ pub(crate) struct Controller {
     pub(crate) lost_ports: [Atomic<u32>; MOST_CHANNELS],
     /// 1 while commands of a batch are in a ring that the host may not have been told of.
     pub(crate) batched: Atomic<u32>,
-    /// See [`hold`](crate::hold).
-    pub(crate) hold_above: u32,
-    /// 1 while `tell` is queued.
-    pub(crate) telling: Atomic<u32>,
     /// Has the queue where the works below run, which outlives all controllers.
     pub(crate) module: Arc<Shared>,
     #[pin]
     pub(crate) scan: Work<Controller, { Controller::SCAN }>,
     #[pin]
     pub(crate) lost: Work<Controller, { Controller::LOST }>,
-    #[pin]
-    pub(crate) tell: DelayedWork<Controller, { Controller::TELL }>,
 }
 
 impl Controller {
     pub(crate) const SCAN: u64 = 0;
     pub(crate) const LOST: u64 = 1;
-    pub(crate) const TELL: u64 = 2;
 
     /// A controller without channels.
     ///
@@ -196,12 +189,9 @@ impl Controller {
                 resetting <- new_mutex!((), "storvsc_resetting"),
                 lost_ports: [const { Atomic::new(0) }; MOST_CHANNELS],
                 batched: Atomic::new(0),
-                hold_above: Self::hold_above(),
-                telling: Atomic::new(0),
                 module,
                 scan <- new_work!("storvsc_scan"),
                 lost <- new_work!("storvsc_lost"),
-                tell <- new_delayed_work!("storvsc_tell"),
             }),
             GFP_KERNEL,
         )

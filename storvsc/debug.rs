@@ -70,8 +70,6 @@ fn show_controller(controller: &Controller, f: &mut fmt::Formatter<'_>) -> fmt::
     writeln!(f, "max_transfer_bytes: {bytes}")?;
     writeln!(f, "in_flight: {}", controller.commands.count(None))?;
     writeln!(f, "busy: {}", stats.busy)?;
-    writeln!(f, "held: {}", stats.held)?;
-    writeln!(f, "held_long: {}", stats.held_long)?;
     writeln!(f, "rescans: {}", stats.rescans)?;
     writeln!(f, "removals: {}", stats.removals)?;
     writeln!(f, "resets: {}", stats.resets)?;

@@ -10,7 +10,7 @@ use kernel::{
 use kernel_ext::{
     atomic::Relaxed,
     bus::{Driver, ProbeType},
-    workqueue::{cancel_delayed_sync, cancel_sync},
+    workqueue::cancel_sync,
 };
 use scsi::{Address, HostByte, Limits, Registration, Template};
 use storvsc_wire::srb::MAX_CDB_BYTES;
@@ -140,6 +140,5 @@ impl Drop for Bound {
         // No channel is left to queue them again.
         cancel_sync::<_, { Controller::SCAN }>(controller);
         cancel_sync::<_, { Controller::LOST }>(controller);
-        cancel_delayed_sync::<_, { Controller::TELL }>(controller);
     }
 }

@@ -161,7 +161,7 @@ impl Controller {
     /// Sends a command on the CPU's port, or on another if that has no room.
     #[inline]
     fn send(
-        self: ArcBorrow<'_, Self>,
+        &self,
         mut command: Mapped<Self>,
         bytes: storvsc_wire::OutPacket,
         last: bool,
@@ -209,7 +209,7 @@ impl Controller {
 
     #[inline]
     fn send_on(
-        self: ArcBorrow<'_, Self>,
+        &self,
         port: &Port,
         command: Mapped<Self>,
         bytes: storvsc_wire::OutPacket,
@@ -219,9 +219,8 @@ impl Controller {
         let Some(reserved) = self.commands.reserve(place, port.number) else {
             return Err((SendError::TooBig, command));
         };
-        let waits = last && self.may_wait(port.number, &port.channel, command.device_data());
         let load = Execute {
-            controller: &self,
+            controller: self,
             reserved,
             channel: port.number,
             command,
@@ -229,22 +228,21 @@ impl Controller {
             sent_at: self.clock.now(),
         };
         port.channel
-            .send_load(load, last && !waits)
-            .map_err(|(error, load)| (error, load.command))?;
-        if waits && port.channel.untold() != 0 {
-            self.waits();
-        }
-        Ok(())
+            .send_load(load, last)
+            .map_err(|(error, load)| (error, load.command))
     }
 
     /// Tells the host what it wasn't told of yet, on every channel: a batch may have been sent from
-    /// several CPUs. Whether there was something to tell.
-    pub(crate) fn flush(&self) -> bool {
+    /// several CPUs.
+    fn flush(&self) {
         let guard = rcu::read_lock();
-        let ports = self.used_ports().iter();
-        ports
+        for port in self
+            .used_ports()
+            .iter()
             .filter_map(|port| port.read(&guard))
-            .fold(false, |told, port| port.channel.flush() || told)
+        {
+            port.channel.flush();
+        }
     }
 }
 
@@ -254,7 +252,7 @@ impl HostDriver for Controller {
     type DeviceData = Unit;
 
     fn queue(
-        this: ArcBorrow<'_, Self>,
+        &self,
         command: Command<Self>,
         last: bool,
     ) -> core::result::Result<(), Rejected<Self>> {
@@ -262,36 +260,36 @@ impl HostDriver for Controller {
         let refuse = |command: Command<Self>, host| {
             command.complete(&Outcome::failed(host));
             if last {
-                this.flush();
+                self.flush();
             }
             Ok(())
         };
-        if this.state() != State::Running {
+        if self.state() != State::Running {
             return refuse(command, HostByte::NoConnect);
         }
-        let Some(srb) = request_block(&this, &command) else {
+        let Some(srb) = request_block(self, &command) else {
             return refuse(command, HostByte::BadTarget);
         };
         let bytes = GuestPacket::ExecuteSrb(srb).encode(Layout::Long);
-        trace::submit(&this, &command);
+        trace::submit(self, &command);
         let command = match command.map() {
             Ok(command) => command,
             Err(command) => return Err(command.reject(Busy::Device)),
         };
-        let (error, command) = match this.send(command, bytes, last) {
+        let (error, command) = match self.send(command, bytes, last) {
             Ok(()) => return Ok(()),
             Err(back) => back,
         };
         let command = command.unmap();
         match error {
             SendError::Full => {
-                this.stats.busy.inc();
+                self.stats.busy.inc();
                 Err(command.reject(Busy::Device))
             }
             // A request that never fits won't fit later either.
             SendError::TooBig => refuse(command, HostByte::BadTarget),
             // The channels are being closed: in a reset, for others to follow.
-            SendError::Gone if this.state() == State::Running => Err(command.reject(Busy::Host)),
+            SendError::Gone if self.state() == State::Running => Err(command.reject(Busy::Host)),
             SendError::Gone => refuse(command, HostByte::NoConnect),
         }
     }

@@ -29,10 +29,6 @@ pub(crate) struct Stats {
     pub(crate) protocol_errors: Counter,
     /// Commands that found all rings full.
     pub(crate) busy: Counter,
-    /// Commands that the host wasn't told of at once.
-    pub(crate) held: Counter,
-    /// Times that such a command waited so long that the worker told the host.
-    pub(crate) held_long: Counter,
 }
 
 /// Upper ends of all buckets but the last: 16 µs, twice that, and so on to 1 s.
@@ -150,12 +146,6 @@ impl Unit {
     #[inline]
     pub(crate) fn sent_on(&self, channel: u16) {
         self.shard(channel).in_flight.add(1, Relaxed);
-    }
-
-    /// Commands on a channel, or on those that share its counters, that the host has.
-    #[inline]
-    pub(crate) fn in_flight_on(&self, channel: u16) -> u32 {
-        self.shard(channel).in_flight.load(Relaxed)
     }
 
     /// A command that was sent on a channel was answered.

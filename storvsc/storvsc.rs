@@ -4,7 +4,7 @@
 //!
 //! `storvsc_wire` knows what travels and what an answer means; this module does it. [`device`] binds
 //! a controller and lets go of it, [`connect`] opens its channels and comes to terms with the host,
-//! [`queue`] sends commands, [`hold`] knows when the host must learn of them, [`port`] takes the answers, [`recover`] is for when they don't come,
+//! [`queue`] sends commands, [`port`] takes the answers, [`recover`] is for when they don't come,
 //! [`scan`] looks for what came and went. [`debug`] shows it all in
 //! `/sys/kernel/debug/storvsc/<instance>/`.
 
@@ -13,7 +13,6 @@ mod control;
 mod controller;
 mod debug;
 mod device;
-mod hold;
 mod module;
 mod port;
 mod queue;
@@ -50,10 +49,6 @@ module! {
         queue_depth: u32 {
             default: 512,
             description: "Commands of a CPU's hardware queue at a time",
-        },
-        hold_above: u32 {
-            default: 8,
-            description: "Commands of a unit that the host must have for it not to be told of another at once; 0: it always is",
         },
     },
 }

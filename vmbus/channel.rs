@@ -178,7 +178,7 @@ pub struct Channel {
     /// One reader at a time: the worker, the soft interrupt, or the interrupt handler for a moment.
     input: TryCell<Incoming>,
     delivery: Delivery,
-    /// Packets in the ring that the host is still to be told of, from the first that asks for a signal.
+    /// 1 while packets of an unfinished batch are in the ring that the host wasn't told of.
     signal_due: Atomic<u32>,
     /// 1 while the outgoing ring needs the worker: [`OutState::Blocked`] or [`OutState::Broken`].
     out_waits: Atomic<u32>,
@@ -238,9 +238,8 @@ impl Channel {
     }
 
     /// Writes the packet of a [`Load`] and signals the host if the ring's rules ask for it; unless it
-    /// is the `last` of a batch, that is left to [`Channel::flush`], to the next packet that is
-    /// the last of its batch, or to when the channel has handed out what the host sent, if it does so by
-    /// itself (see [`Delivery`]). Any context.
+    /// is the `last` of a batch, that is left to [`Channel::flush`], or to the next packet that is
+    /// the last of its batch. Any context.
     ///
     /// # Errors
     ///
@@ -260,8 +259,8 @@ impl Channel {
                 Ok(())
             }
             Ok(signal) => {
-                if signal || self.untold() != 0 {
-                    self.signal_due.add(1, Relaxed);
+                if signal {
+                    self.signal_due.store(1, Relaxed);
                 }
                 Ok(())
             }
@@ -273,26 +272,18 @@ impl Channel {
         }
     }
 
-    /// Signals the host if it wasn't told of all packets; whether that was so. Any context.
+    /// Signals the host if it wasn't told of all packets. Any context.
     #[inline]
-    pub fn flush(&self) -> bool {
-        let due = self.take_due_signal();
-        if due {
+    pub fn flush(&self) {
+        if self.take_due_signal() {
             self.core.signal_host();
         }
-        due
-    }
-
-    /// Packets that [`Channel::flush`] would tell the host of. Any context; stale as soon as it is known.
-    #[inline]
-    pub fn untold(&self) -> u32 {
-        self.signal_due.load(Relaxed)
     }
 
     /// Whether the host is to be signalled for an earlier packet of a batch; once.
     #[inline]
     fn take_due_signal(&self) -> bool {
-        self.untold() != 0 && self.signal_due.xchg(0, Full) != 0
+        self.signal_due.load(Relaxed) != 0 && self.signal_due.xchg(0, Full) != 0
     }
 
     /// Writes a packet; true when the host is to be signalled.
@@ -445,8 +436,6 @@ impl Channel {
             self.handler.packet(self, packet);
             1
         })?;
-        // Before signals are allowed: what the host answers to this at once needs none.
-        self.flush();
         if *turn >= most {
             return Ok(true);
         }

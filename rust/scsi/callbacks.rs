@@ -106,15 +106,15 @@ extern "C" fn queuecommand<T: HostDriver>(
     cmd: *mut hv_bindings::scsi_cmnd,
 ) -> hv_bindings::scsi_qc_status {
     // SAFETY: The mid-layer passes a valid command of this host, ours from now on; `flags` doesn't
-    // change while it is. The driver's data are the content of an `Arc` (invariant of `Registration`).
+    // change while it is.
     let (driver, command, last) = unsafe {
         (
-            ArcBorrow::from_raw(driver::<T>(shost)),
+            driver::<T>(shost),
             Command::from_raw(NonNull::new_unchecked(cmd)),
             (*cmd).flags as u32 & hv_bindings::SCMD_LAST != 0,
         )
     };
-    match T::queue(driver, command, last) {
+    match driver.queue(command, last) {
         Ok(()) => 0,
         Err(rejected) => {
             rejected.command.give_back();

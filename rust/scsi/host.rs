@@ -91,11 +91,8 @@ pub trait HostDriver: Sized + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`Rejected`]: not now.
-    fn queue(
-        this: ArcBorrow<'_, Self>,
-        command: Command<Self>,
-        last: bool,
-    ) -> core::result::Result<(), Rejected<Self>>;
+    fn queue(&self, command: Command<Self>, last: bool)
+        -> core::result::Result<(), Rejected<Self>>;
 
     /// The batch that was sent with [`HostDriver::queue`] ends early.
     fn commit(&self, queue: u16);
