@@ -42,7 +42,7 @@ const MOST_LENT: usize = 1024;
 /// Lent frames that a poll looks at, at most.
 const LOOKS: usize = 64;
 
-/// The number of the buffer: there is one only.
+/// The number of the buffer: there is one at a time.
 pub(crate) const BUFFER: BufferId = BufferId(1);
 
 /// What the host asked for.
@@ -64,9 +64,12 @@ struct LentFrame {
     pages: u32,
 }
 
-/// The frames of a queue that the stack has.
+/// The frames of a queue that the stack has. All are of one buffer, which the host may have freed meanwhile; until
+/// they have come back, none of another is lent.
 pub(crate) struct Lent {
     frames: KVVec<LentFrame>,
+    /// Where they are. Stays when they have come back, for the next ones.
+    buffer: Option<Arc<PageList>>,
     /// Pages of all of them.
     pages: usize,
     /// Where the next look begins.
@@ -82,13 +85,34 @@ impl Lent {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             frames: KVVec::with_capacity(MOST_LENT, GFP_KERNEL)?,
+            buffer: None,
             pages: 0,
             next: 0,
         })
     }
 
+    /// Whether frames of this buffer may be added.
+    fn is_of(&self, buffer: &Arc<PageList>) -> bool {
+        let same = |own| Arc::ptr_eq(own, buffer);
+        self.frames.is_empty() || self.buffer.as_ref().is_some_and(same)
+    }
+
+    /// Adds a frame; false when there is no room for it.
+    fn add(&mut self, buffer: &Arc<PageList>, frame: LentFrame) -> bool {
+        if !self.is_of(buffer) || self.frames.push_within_capacity(frame).is_err() {
+            return false;
+        }
+        let same = |own| Arc::ptr_eq(own, buffer);
+        if !self.buffer.as_ref().is_some_and(same) {
+            self.buffer = Some(buffer.clone());
+        }
+        self.pages += frame.pages as usize;
+        true
+    }
+
     /// Takes out a frame that the stack has given back, looking at `looks` of them at most.
-    fn take(&mut self, pages: &PageList, looks: &mut usize) -> Option<u64> {
+    fn take(&mut self, looks: &mut usize) -> Option<u64> {
+        let pages = self.buffer.as_ref()?;
         while *looks > 0 && !self.frames.is_empty() {
             *looks -= 1;
             if self.next >= self.frames.len() {
@@ -119,6 +143,7 @@ impl Lent {
     /// Forgets all: nobody waits for completions any more.
     pub(crate) fn forget(&mut self) {
         self.frames.clear();
+        self.buffer = None;
         (self.pages, self.next) = (0, 0);
     }
 }
@@ -154,9 +179,9 @@ impl Queue {
                 first: u32::try_from(pages.start).ok()?,
                 pages: u32::try_from(count).ok()?,
             };
-            all.frames.push_within_capacity(frame).ok()?;
-            all.pages += count;
-            Some(())
+            let added = all.add(buffer.buffer.pages(), frame);
+            self.lent_frames.store(all.frames.len() as u32, Relaxed);
+            added.then_some(())
         });
         if kept.is_none() {
             self.owe(channel, Owed::Vmq(id));
@@ -167,23 +192,24 @@ impl Queue {
     pub(crate) fn may_lend(&self, buffer: &ReceiveBuffer) -> bool {
         let pages = buffer.buffer.size() / 4096;
         let share = pages / 2 / usize::from(self.nic.device.queues().max(1));
-        self.lent
-            .try_take()
-            .is_some_and(|lent| lent.pages < share && lent.frames.len() < MOST_LENT)
+        self.lent.try_take().is_some_and(|lent| {
+            lent.pages < share
+                && lent.frames.len() < MOST_LENT
+                && lent.is_of(buffer.buffer.pages())
+        })
     }
 
     /// Completes the packets of frames that the stack has given back. While it has some, it is asked again.
     pub(crate) fn take_back(&self, channel: &Channel) {
-        let guard = rcu::read_lock();
-        let Some(buffer) = self.lent_buffer.read(&guard) else {
+        if !self.has_lent() {
             return;
-        };
+        }
         let mut looks = LOOKS;
         loop {
             let Some(mut lent) = self.lent.try_take() else {
                 return;
             };
-            let id = lent.take(buffer.buffer.pages(), &mut looks);
+            let id = lent.take(&mut looks);
             let left = lent.frames.len();
             drop(lent);
             let Some(id) = id else {
@@ -197,7 +223,7 @@ impl Queue {
         }
     }
 
-    /// Whether the stack had frames of such a buffer at the end of the last poll. Any context.
+    /// Whether the stack had frames of such a buffer when a poll last looked. Any context.
     pub(crate) fn has_lent(&self) -> bool {
         self.lent_frames.load(Relaxed) != 0
     }

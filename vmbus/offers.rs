@@ -126,7 +126,7 @@ impl Offers {
             }
         }
         let relid = offer.relid;
-        let cpu = self.choose_cpu(&offer);
+        let cpu = self.choose_cpu(connection, &offer);
         let core = match ChannelCore::new(connection.clone(), offer, cpu) {
             Ok(core) => core,
             Err(_) => return kernel_ext::log_err!("no memory for channel {relid}\n"),
@@ -156,15 +156,26 @@ impl Offers {
         }
     }
 
-    /// A CPU for a channel's interrupts: in turns for devices whose speed matters, the connection's
-    /// CPU for the rest.
-    fn choose_cpu(&self, offer: &Offer) -> u32 {
+    /// A CPU for a channel's interrupts: for devices whose speed matters one that takes the fewest of the same
+    /// device's, in turns; the connection's CPU for the rest.
+    fn choose_cpu(&self, connection: &Connection, offer: &Offer) -> u32 {
         if !class::find(&offer.class).is_some_and(|class| class.performance) {
             return CONNECT_CPU;
         }
         let online = cpuhp::online().count().max(1);
         let turn = self.next_cpu.fetch_add(1, Relaxed) as usize % online;
-        cpuhp::online().nth(turn).unwrap_or(CONNECT_CPU)
+        let mut taken: KVec<u32> = KVec::new();
+        connection.relids.for_each(|core| {
+            let same = core.offer.class == offer.class && core.offer.instance == offer.instance;
+            if same && !core.is_rescinded() {
+                // Without memory it is just its turn.
+                let _ = taken.push(core.target_cpu(), GFP_ATOMIC);
+            }
+        });
+        let from_turn = cpuhp::online().skip(turn);
+        Iterator::chain(from_turn, cpuhp::online().take(turn))
+            .min_by_key(|cpu| taken.iter().filter(|other| *other == cpu).count())
+            .unwrap_or(CONNECT_CPU)
     }
 
     /// Does the queued tasks.

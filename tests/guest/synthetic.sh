@@ -207,6 +207,12 @@ fi
 # pings OPTION...: one answer is enough.
 pings() { ping -q -c 1 -W 2 "$@" >/dev/null 2>&1; }
 
+# net_up [WHEN]: the first NIC has the address of the scenarios' guests, and their host answers.
+net_up() {
+	nic_up "$NIC" 192.168.77.2/24
+	wait_for 20 pings 192.168.77.1 || fail "${1:+$1: }the host does not answer"
+}
+
 # nic_stat NIC NAME: a counter of ethtool -S.
 nic_stat() { ethtool -S "$1" | awk -v name="$2:" '$1 == name { print $2 }'; }
 

@@ -10,8 +10,7 @@ if grep -q 'vmlab.bench=virtio' /proc/cmdline; then
 else
 	load_net
 fi
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 serve_iperf 5201
 
 # measure KEY OPTION...: Mbit/s, and the processor time that the guest and the VMM take for them.

@@ -254,6 +254,15 @@ plain_stream() {
 	plain off
 }
 
+# paced KEY WAY MTU: ten megabits a second in frames as long as they may be, one at a time. As fast as it goes, frames are
+# taken in turns of the processor, of whatever length they are; here each one has its interrupt.
+paced() {
+	plain on
+	# But for the headers of IP and TCP with time stamps.
+	stream "$1" "$2" -b 10M -l $(($3 - 52))
+	plain off
+}
+
 # set_mtu MTU
 set_mtu() {
 	must ip link set "$NIC" mtu "$1"
@@ -312,12 +321,21 @@ else
 		received=$INTERRUPT_COST
 		INTERRUPT_COST=''
 		row send plain_stream "tcp-$mtu-plain-send" send
+		sent=$INTERRUPT_COST
+		INTERRUPT_COST=''
+		row receive paced "tcp-$mtu-10M-receive" receive $mtu
+		paced_received=$INTERRUPT_COST
+		INTERRUPT_COST=''
+		row send paced "tcp-$mtu-10M-send" send $mtu
 		if [ $mtu = 1500 ]; then
-			received_1500=$received sent_1500=$INTERRUPT_COST
+			received_1500=$received sent_1500=$sent
+			paced_received_1500=$paced_received paced_sent_1500=$INTERRUPT_COST
 		fi
 	done
 	jumbo_ratio receive "$received_1500" "$received"
-	jumbo_ratio send "$sent_1500" "$INTERRUPT_COST"
+	jumbo_ratio send "$sent_1500" "$sent"
+	jumbo_ratio receive-10M "$paced_received_1500" "$paced_received"
+	jumbo_ratio send-10M "$paced_sent_1500" "$INTERRUPT_COST"
 	set_mtu 1500
 	row send small send
 	row receive small receive

@@ -24,7 +24,6 @@ second)
 	need_disk 0
 	same "what was written before" "$(head -c 16 "$DISK")" 'before the kexec'
 	load_net
-	nic_up "$NIC" 192.168.77.2/24
-	wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+	net_up
 	;;
 esac

@@ -4,8 +4,7 @@
 # after it, and what is sent arrives unharmed.
 
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 ask serve-echo 5300
 head -c 400000 /dev/urandom >/tmp/data
 (while [ ! -e /tmp/enough ]; do ping -q -f -w 5 -s 1200 192.168.77.1 >/dev/null 2>&1; done) &

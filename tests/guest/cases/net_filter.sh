@@ -4,8 +4,7 @@
 # another address.
 
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 # filter_is BITS...: NDIS_PACKET_TYPE_*: 1 directed, 4 all groups, 8 broadcast, 32 promiscuous.
 filter_is() {
 	local bits

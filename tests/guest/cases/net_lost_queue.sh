@@ -5,8 +5,7 @@
 DMESG_ALLOW='netvsc: .*sub-channel 2 is gone'
 load_net
 must ethtool -L "$NIC" combined 4
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 wait_for 20 agreed_is channels 4 || fail "channels: $(agreed channels)"
 serve_iperf 5201
 ping -q -f -w 60 192.168.77.1 >/dev/null 2>&1 &

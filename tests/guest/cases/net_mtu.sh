@@ -3,8 +3,7 @@
 # Jumbo frames end to end, and the way back to 1500.
 
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 refused "8972 bytes in one packet with MTU 1500" ping -q -c 1 -W 2 -M "do" -s 8972 192.168.77.1
 must ip link set "$NIC" mtu 9000
 wait_for 20 has_carrier "$NIC" || fail "no carrier with MTU 9000"

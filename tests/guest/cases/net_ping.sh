@@ -3,8 +3,7 @@
 # A NIC on a tap: packets of all sizes both ways, and its MAC address.
 
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 same "MAC address" "$(cat "/sys/class/net/$NIC/address")" 00:15:5d:77:00:02
 for size in 0 1 17 18 63 64 65 511 1471 1472 4000 20000; do
 	ping -q -c 2 -i 0.2 -W 5 -s $size 192.168.77.1 >/dev/null || wrong "$size bytes are lost on the way to the host"

@@ -10,8 +10,7 @@ must ethtool -L "$NIC" combined 4
 key=6d:5a:56:da:25:5b:0e:c2:41:67:25:3d:43:a3:8f:b0:d0:ca:2b:cb:ae:7b:30:b4:77:cb:2d:a3:80:30:f2:0c:6a:42:b7:3b:be:ac:01:fa
 must ethtool -X "$NIC" default
 must ethtool -X "$NIC" hkey $key
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 ask serve-echo 5300
 head -c 60000 /dev/urandom >/tmp/data
 

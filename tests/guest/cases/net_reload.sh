@@ -4,8 +4,7 @@
 
 load_net
 for round in 1 2 3; do
-	nic_up "$NIC" 192.168.77.2/24
-	wait_for 20 pings 192.168.77.1 || fail "round $round: the host does not answer"
+	net_up "round $round"
 	[ $round -eq 1 ] || ping -q -f -w 20 192.168.77.1 >/dev/null 2>&1 &
 	sleep 0.5
 	unload "$NETVSC"
@@ -13,5 +12,4 @@ for round in 1 2 3; do
 	load_net
 done
 wait
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer in the end"
+net_up "in the end"

@@ -4,8 +4,7 @@
 
 load_net
 for round in $(seq 1 50); do
-	nic_up "$NIC" 192.168.77.2/24
-	wait_for 20 pings 192.168.77.1 || fail "round $round: the host does not answer"
+	net_up "round $round"
 	ping -q -f -w 20 -s 1400 192.168.77.1 >/dev/null 2>&1 &
 	traffic=$!
 	sleep 0.3
@@ -14,5 +13,4 @@ for round in $(seq 1 50); do
 	wait $traffic
 	load_net
 done
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer in the end"
+net_up "in the end"

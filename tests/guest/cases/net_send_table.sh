@@ -4,8 +4,7 @@
 
 load_net
 must ethtool -L "$NIC" combined 4
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 ask serve-echo 5300
 head -c 60000 /dev/urandom >/tmp/data
 

@@ -5,8 +5,7 @@
 
 DMESG_ALLOW='netvsc: .*stopped for too long|NETDEV WATCHDOG|transmit queue [0-9]+ timed out'
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 ask hvctl '{"command": "pause", "device": "net0"}'
 (while [ ! -e /tmp/enough ]; do ping -q -f -w 5 -s 1400 192.168.77.1 >/dev/null 2>&1; done) &
 flood=$!

@@ -3,15 +3,13 @@
 # What is counted agrees, wherever one looks: ip, ethtool, the queues' own file, and the host.
 
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 # The host has counted since its start, the driver since its own.
 ours() { cat "/sys/class/net/$NIC/statistics/tx_packets"; }
 must ip link set "$NIC" down
 host_stat total/tx_frames net0
 before=$((ANSWER - $(ours)))
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer again"
+net_up "again"
 must ping -q -c 50 -i 0.02 -s 800 192.168.77.1
 sum() { ethtool -S "$NIC" | awk -v way="$1" -v what="$2:" '$1 ~ "^" way "_queue_[0-9]+_" what "$" { sum += $2 } END { print sum + 0 }'; }
 column() { awk -v column="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == column) at = i }

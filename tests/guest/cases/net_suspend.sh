@@ -5,8 +5,7 @@
 
 load_net
 must ethtool -L "$NIC" combined 2
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 ask serve-echo 5300
 head -c 4000000 /dev/urandom >/tmp/data
 

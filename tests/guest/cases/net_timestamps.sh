@@ -4,8 +4,7 @@
 # from where it is.
 
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 ask serve-echo 5300
 must ethtool -T "$NIC"
 matches "what ethtool says" "$(echo "$OUTPUT" | tr -d '\t ' | tr '\n' ' ')" '.*software-transmit.*'

@@ -3,8 +3,7 @@
 # TCP both ways, with every offload on and with each off: as fast as it goes, and unharmed.
 
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 serve_iperf 5201
 ask serve-echo 5300
 head -c 3000000 /dev/urandom >/tmp/data

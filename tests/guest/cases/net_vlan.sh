@@ -4,8 +4,7 @@
 
 load_net
 load 8021q
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 must ip link add link "$NIC" name vlan100 type vlan id 100
 must ip addr add 192.168.100.2/24 dev vlan100
 must ip link set vlan100 up

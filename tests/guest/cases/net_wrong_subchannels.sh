@@ -4,8 +4,7 @@
 
 DMESG_ALLOW='netvsc: .*sub-channel'
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 must ethtool -L "$NIC" combined 4
 same "channels" "$(agreed channels)" 4
 net_misbehave missing-subchannels

@@ -3,8 +3,7 @@
 # Programs that see received frames before the stack does: each verdict, and what can't be had with one.
 
 load_net
-nic_up "$NIC" 192.168.77.2/24
-wait_for 20 pings 192.168.77.1 || fail "the host does not answer"
+net_up
 
 # program NAME: has it see what comes in.
 program() { must ip link set dev "$NIC" xdpdrv obj /tests/xdp.o sec "$1"; }

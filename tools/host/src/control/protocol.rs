@@ -153,6 +153,11 @@ pub const COMMANDS: &[Known] = &[
         "tell a NIC's guest which channels flows shall be sent on",
     ),
     known(
+        "renew-buffer",
+        &["device"],
+        "free the buffer that a NIC's guest allocated for its queues, and ask for another",
+    ),
+    known(
         "inject",
         &["device", "lun", "kind", "count"],
         "have a disk's commands fail or be late",

@@ -204,6 +204,7 @@ impl Nic {
         self.shared.control.lock().clear();
         self.shared.wanted.store(0, Ordering::Release);
         *self.shared.send_table.lock() = None;
+        self.shared.renew_buffer.store(false, Ordering::Release);
         self.tell_backend(Capabilities::NONE);
         // Threads of sub-channels still know pages of the buffers.
         self.nudge(!1);
@@ -230,6 +231,17 @@ impl Nic {
         *self.shared.send_table.lock() = Some(table);
         self.nudge(1);
         Ok(json!({ "table": table.channels }))
+    }
+
+    /// The buffer that the guest allocated for its queues is freed, whatever it has of it, and another asked for.
+    fn renew_buffer(&self) -> anyhow::Result<Value> {
+        anyhow::ensure!(
+            self.shared.plane.read().allocated.is_some(),
+            "the guest has allocated no buffer"
+        );
+        self.shared.renew_buffer.store(true, Ordering::Release);
+        self.nudge(1);
+        Ok(json!({}))
     }
 
     /// The link changes; the guest is told.
@@ -357,9 +369,10 @@ impl Device for Nic {
                 self.change_link(None, Some(megabits))
             }
             "send-table" => return self.change_send_table(arguments),
+            "renew-buffer" => return self.renew_buffer(),
             "misbehave" => return misbehave::carry_out(self, arguments),
             _ => anyhow::bail!(
-                "{} knows no command `{command}`: link, speed, send-table, misbehave",
+                "{} knows no command `{command}`: link, speed, send-table, renew-buffer, misbehave",
                 self.name
             ),
         };

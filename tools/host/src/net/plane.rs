@@ -217,6 +217,8 @@ pub(super) struct Shared {
     pub(super) wanted: AtomicU16,
     /// A send table that the guest shall have, sent by the primary channel's thread.
     pub(super) send_table: Mutex<Option<SendTable>>,
+    /// The buffer that the guest allocated is to be freed, and another to be asked for.
+    pub(super) renew_buffer: AtomicBool,
 }
 
 impl Shared {
@@ -230,6 +232,7 @@ impl Shared {
             generation: AtomicU64::new(0),
             wanted: AtomicU16::new(0),
             send_table: Mutex::new(None),
+            renew_buffer: AtomicBool::new(false),
         }
     }
 

@@ -319,6 +319,7 @@ impl Session {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.renew_buffer(nic, channel, version)?;
         if self.allocation == Allocation::Due && nic.shared.plane.read().running {
             let ask = HostMessage::AllocReceiveBuffer {
                 allocation: AllocationId(1),
@@ -333,6 +334,34 @@ impl Session {
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
+    }
+
+    /// Frees the guest's buffer for frames if that is wanted; another is due then.
+    fn renew_buffer(
+        &mut self,
+        nic: &Nic,
+        channel: &mut Channel,
+        version: Version,
+    ) -> anyhow::Result<()> {
+        if !nic.shared.renew_buffer.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let name = nic.shared.plane.read().allocated.as_ref().map(|it| it.name);
+        if let Some(BufferName::Allocated(buffer)) = name {
+            let message = HostMessage::FreeReceiveBuffer { buffer }.encode(version);
+            match channel.send(&OutPacket::in_band(0, &[message.as_bytes()])) {
+                Ok(()) => {}
+                Err(ChannelError::Full) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            nic.shared.plane.write().allocated = None;
+            self.allocation = Allocation::Due;
+            // Large segments travel again, and frames go to the receive buffer.
+            nic.follow_adapter();
+            nic.nudge(u64::MAX);
+        }
+        nic.shared.renew_buffer.store(false, Ordering::Release);
         Ok(())
     }
 
