@@ -193,9 +193,7 @@ impl Queue {
         let pages = buffer.buffer.size() / 4096;
         let share = pages / 2 / usize::from(self.nic.device.queues().max(1));
         self.lent.try_take().is_some_and(|lent| {
-            lent.pages < share
-                && lent.frames.len() < MOST_LENT
-                && lent.is_of(buffer.buffer.pages())
+            lent.pages < share && lent.frames.len() < MOST_LENT && lent.is_of(buffer.buffer.pages())
         })
     }
 
