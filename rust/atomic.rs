@@ -52,27 +52,18 @@ pub trait Order {
     const FULL: bool = false;
 }
 
-impl LoadOrder for Relaxed {
-    const ORDER: Ordering = Ordering::Relaxed;
+macro_rules! orders {
+    ($trait:ident: $($order:ident),*) => {
+        $(impl $trait for $order {
+            const ORDER: Ordering = Ordering::$order;
+        })*
+    };
 }
-impl LoadOrder for Acquire {
-    const ORDER: Ordering = Ordering::Acquire;
-}
-impl StoreOrder for Relaxed {
-    const ORDER: Ordering = Ordering::Relaxed;
-}
-impl StoreOrder for Release {
-    const ORDER: Ordering = Ordering::Release;
-}
-impl Order for Relaxed {
-    const ORDER: Ordering = Ordering::Relaxed;
-}
-impl Order for Acquire {
-    const ORDER: Ordering = Ordering::Acquire;
-}
-impl Order for Release {
-    const ORDER: Ordering = Ordering::Release;
-}
+
+orders!(LoadOrder: Relaxed, Acquire);
+orders!(StoreOrder: Relaxed, Release);
+orders!(Order: Relaxed, Acquire, Release);
+
 impl Order for Full {
     const ORDER: Ordering = Ordering::SeqCst;
     const FULL: bool = true;
