@@ -11,6 +11,7 @@ use netvsc_wire::nvsp::{self, Capabilities as GuestCapabilities};
 use netvsc_wire::ppi::{LargeSend, ReceiveInfo, SendInfo, Verdict, Vlan};
 use netvsc_wire::vmq::BufferId;
 use netvsc_wire::{rndis, GuestMessage, HostMessage};
+use serde_json::json;
 use vmbus_wire::packet::{OutPacket, PacketType};
 
 use super::driver::{Driver, Setup};
@@ -439,6 +440,25 @@ fn frames_are_placed_into_buffers_that_the_guest_allocated() {
     // Control messages go on through the receive buffer.
     let (status, _) = driver.query(netvsc_wire::oid::Oid::GEN_LINK_SPEED, &[]);
     assert_eq!(status, rndis::Status::SUCCESS);
+    // It is freed on demand, and another is asked for; frames go to the receive buffer meanwhile.
+    nic.control("renew-buffer", &json!({})).unwrap();
+    while driver.asked.is_empty() {
+        driver.pump(0, LIMIT);
+    }
+    assert!(driver.messages.iter().any(|message| matches!(
+        message,
+        HostMessage::FreeReceiveBuffer { buffer } if *buffer == BufferId(0xfeed_0001)
+    )));
+    let asked = driver.asked.pop();
+    assert!(matches!(
+        asked,
+        Some((_, HostMessage::AllocReceiveBuffer { .. }))
+    ));
+    assert_eq!(nic.stats()["vmq"], false);
+    assert!(nic.control("renew-buffer", &json!({})).is_err());
+    let frame = udp(PEER_MAC, GUEST, 1, 2, b"copied");
+    wire.deliver(0, [frame.clone()]);
+    assert_eq!(driver.frame(LIMIT).unwrap().bytes, frame);
     driver.stop();
     assert_eq!(nic.stats()["vmq"], false);
 }
