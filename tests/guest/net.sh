@@ -36,7 +36,7 @@ net_wrong() {
 	net_misbehave "$1" "\"count\": $2${4:+, $4}"
 	wait_for 80 net_misdeeds_reach "$1" $((done_before + $2)) ||
 		fail "$1${4:+ ($4)}: only $((ANSWER - done_before)) of $2 happened"
-	wait_for 20 pings 192.168.77.1 || fail "$1${4:+ ($4)}: the host does not answer any more"
+	wait_for 60 pings 192.168.77.1 || fail "$1${4:+ ($4)}: the host does not answer any more"
 	kill $flood 2>/dev/null
 	wait $flood
 	note "$1${4:+ ($4)}: $2 times, $(($(agreed protocol_errors) - before)) breaches counted"

@@ -27,24 +27,22 @@ unharmed "MTU 1500"
 all_returned() { wait_for 5 agreed_is vmq_lent 0 || wrong "$1: the stack still has $(agreed vmq_lent) frames"; }
 all_returned "after a stream"
 
-# Room for what nobody reads: where there is little, the stack copies it together and gives the frames back.
-echo '4096 4194304 8388608' >/proc/sys/net/ipv4/tcp_rmem || fail "the room for what is received can't be set"
-
 # keep_frames: streams that nobody reads keep their frames.
 keeps_frames() { [ "$(agreed vmq_lent)" -gt 0 ]; }
 keep_frames() {
 	local stream
-	rm -f /tmp/read
 	for stream in 1 2 3 4; do
-		(nc 192.168.77.1 5300 </tmp/data | (wait_for 150 test -e /tmp/read && cat >"/tmp/late.$stream")) &
+		rm -f "/tmp/gate.$stream"
+		must mkfifo "/tmp/gate.$stream"
+		(nc 192.168.77.1 5300 </tmp/data | (read -r _ <"/tmp/gate.$stream" && cat >"/tmp/late.$stream")) &
 	done
-	wait_for 30 keeps_frames || wrong "nothing waits for who reads it"
+	wait_for 60 keeps_frames || wrong "nothing waits for who reads it"
 }
 
 # read_frames WHAT: now they are read, and nothing was lost.
 read_frames() {
 	local stream
-	touch /tmp/read
+	for stream in 1 2 3 4; do echo >"/tmp/gate.$stream"; done
 	wait
 	for stream in 1 2 3 4; do
 		cmp /tmp/data "/tmp/late.$stream" || wrong "$1: stream $stream: what came late differs"
