@@ -254,13 +254,13 @@ plain_stream() {
 	plain off
 }
 
-# paced KEY WAY MTU: ten megabits a second in frames as long as they may be, one at a time. As fast as it goes, frames are
-# taken in turns of the processor, of whatever length they are; here each one has its interrupt.
+# paced KEY WAY MTU: ten megabits a second in datagrams as long as a frame may be, one at a time. As fast as it goes, frames are
+# taken in turns of the processor, of whatever length they are; here each one may have its interrupt.
 paced() {
-	plain on
-	# But for the headers of IP and TCP with time stamps.
-	stream "$1" "$2" -b 10M -l $(($3 - 52))
-	plain off
+	local key=$1 way=$2 bytes=$(($3 - 28))
+	shift 3
+	[ "$way" = send ] || set -- -R
+	costs "$key" "$way" MB iperf3 -c "$HOST" -u -b 10M -l $bytes -t 120 "$@"
 }
 
 # set_mtu MTU
@@ -323,10 +323,10 @@ else
 		row send plain_stream "tcp-$mtu-plain-send" send
 		sent=$INTERRUPT_COST
 		INTERRUPT_COST=''
-		row receive paced "tcp-$mtu-10M-receive" receive $mtu
+		row receive paced "udp-$mtu-10M-receive" receive $mtu
 		paced_received=$INTERRUPT_COST
 		INTERRUPT_COST=''
-		row send paced "tcp-$mtu-10M-send" send $mtu
+		row send paced "udp-$mtu-10M-send" send $mtu
 		if [ $mtu = 1500 ]; then
 			received_1500=$received sent_1500=$sent
 			paced_received_1500=$paced_received paced_sent_1500=$INTERRUPT_COST
