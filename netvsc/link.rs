@@ -3,7 +3,7 @@
 //! The link: what the host says of it.
 
 use kernel::prelude::*;
-use kernel_ext::atomic::Relaxed;
+use kernel_ext::atomic::{Full, Relaxed};
 use net::Dev;
 use netvsc_wire::{
     oid::{word, Oid},
@@ -37,7 +37,7 @@ impl Nic {
     }
 
     fn set_link(&self, dev: &Dev, up: bool) {
-        let before = self.link_up.xchg(up.into(), kernel::sync::atomic::Full);
+        let before = self.link_up.xchg(up.into(), Full);
         if (before != 0) != up {
             self.stats.link_changes.inc();
         }

@@ -91,19 +91,23 @@ impl Lent {
         })
     }
 
-    /// Whether frames of this buffer may be added.
+    /// Whether the frames are, or last were, of this buffer.
     fn is_of(&self, buffer: &Arc<PageList>) -> bool {
         let same = |own| Arc::ptr_eq(own, buffer);
-        self.frames.is_empty() || self.buffer.as_ref().is_some_and(same)
+        self.buffer.as_ref().is_some_and(same)
+    }
+
+    /// Whether frames of this buffer may be added.
+    fn takes(&self, buffer: &Arc<PageList>) -> bool {
+        self.frames.is_empty() || self.is_of(buffer)
     }
 
     /// Adds a frame; false when there is no room for it.
     fn add(&mut self, buffer: &Arc<PageList>, frame: LentFrame) -> bool {
-        if !self.is_of(buffer) || self.frames.push_within_capacity(frame).is_err() {
+        if !self.takes(buffer) || self.frames.push_within_capacity(frame).is_err() {
             return false;
         }
-        let same = |own| Arc::ptr_eq(own, buffer);
-        if !self.buffer.as_ref().is_some_and(same) {
+        if !self.is_of(buffer) {
             self.buffer = Some(buffer.clone());
         }
         self.pages += frame.pages as usize;
@@ -193,7 +197,7 @@ impl Queue {
         let pages = buffer.buffer.size() / 4096;
         let share = pages / 2 / usize::from(self.nic.device.queues().max(1));
         self.lent.try_take().is_some_and(|lent| {
-            lent.pages < share && lent.frames.len() < MOST_LENT && lent.is_of(buffer.buffer.pages())
+            lent.pages < share && lent.frames.len() < MOST_LENT && lent.takes(buffer.buffer.pages())
         })
     }
 

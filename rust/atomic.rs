@@ -197,6 +197,12 @@ impl<T: Word> Atomic<T> {
     }
 }
 
+impl<T: Word + Default> Default for Atomic<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
 /// Puts barriers around an operation that asks for them, where it isn't one by itself.
 #[inline(always)]
 fn ordered<O: Order, T>(operation: impl FnOnce() -> T) -> T {

@@ -41,8 +41,10 @@ pub use self::{
     },
 };
 
-use crate::atomic::{Acquire, Atomic, Full, Relaxed, Release};
-use crate::sysfs;
+use crate::{
+    atomic::{Acquire, Atomic, Full, Relaxed, Release},
+    sysfs,
+};
 use core::{
     marker::PhantomData,
     ops::ControlFlow,

@@ -82,13 +82,8 @@ impl Load for Execute<'_> {
         let (offset, bytes) = (pages.offset(), pages.bytes());
         let mut room = [const { MaybeUninit::uninit() }; 32];
         if let Some(pfns) = pages.few(&mut room) {
-            return with(&OutPacket::page_list(
-                id,
-                offset,
-                bytes,
-                wire(pfns),
-                &payload,
-            ));
+            let pfns = wire(pfns);
+            return with(&OutPacket::page_list(id, offset, bytes, pfns, &payload));
         }
         let runs = Runs(pages);
         with(&OutPacket::page_runs(id, offset, bytes, &runs, &payload))

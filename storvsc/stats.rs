@@ -66,6 +66,7 @@ struct Answered {
 
 /// What goes up with every command, for those of one channel: CPUs that send and take answers on
 /// channels of their own don't share these lines.
+#[derive(Default)]
 #[repr(align(64))]
 struct Shard {
     in_flight: Atomic<u32>,
@@ -75,18 +76,6 @@ struct Shard {
     writes: Answered,
     /// Commands without data.
     others: Answered,
-}
-
-impl Shard {
-    fn new() -> Self {
-        Self {
-            in_flight: Atomic::new(0),
-            gave_up: Counter::new(),
-            reads: Answered::default(),
-            writes: Answered::default(),
-            others: Answered::default(),
-        }
-    }
 }
 
 /// Channels with counters of their own; those beyond share with them.
@@ -114,11 +103,11 @@ impl Unit {
         let count = channels.clamp(1, MOST_SHARDS);
         let mut others = KVec::with_capacity(count - 1, GFP_KERNEL)?;
         for _ in 1..count {
-            others.push(Shard::new(), GFP_KERNEL)?;
+            others.push(Shard::default(), GFP_KERNEL)?;
         }
         Ok(Self {
             address,
-            first: Shard::new(),
+            first: Shard::default(),
             others,
             bad: Counter::new(),
             max_ns: Atomic::new(0),
@@ -127,6 +116,7 @@ impl Unit {
 
     #[inline]
     fn shard(&self, channel: u16) -> &Shard {
+        // No division for the channel that every guest has.
         let place = match usize::from(channel) {
             0 => 0,
             channel => channel % (self.others.len() + 1),

@@ -147,6 +147,13 @@ impl ChannelCore {
         self.rescinded.load(Acquire) != 0
     }
 
+    /// Whether the channel is one of the device that another offer is of, and the host hasn't withdrawn it.
+    pub(crate) fn is_sibling(&self, offer: &Offer) -> bool {
+        self.offer.class == offer.class
+            && self.offer.instance == offer.instance
+            && !self.is_rescinded()
+    }
+
     /// Notes that the host has withdrawn the channel; false if it had before.
     pub(crate) fn mark_rescinded(&self) -> bool {
         self.rescinded.xchg(1, Full) == 0

@@ -166,8 +166,7 @@ impl Offers {
         let turn = self.next_cpu.fetch_add(1, Relaxed) as usize % online;
         let mut taken: KVec<u32> = KVec::new();
         connection.relids.for_each(|core| {
-            let same = core.offer.class == offer.class && core.offer.instance == offer.instance;
-            if same && !core.is_rescinded() {
+            if core.is_sibling(offer) {
                 // Without memory it is just its turn.
                 let _ = taken.push(core.target_cpu(), GFP_ATOMIC);
             }
@@ -271,21 +270,17 @@ impl Offers {
             .any(|entry| entry.device.is_some() && entry.core.offer.instance == *instance)
     }
 
-    /// The device that a sub-channel with these ids belongs to.
-    fn device_of(&self, class: &Guid, instance: &Guid) -> Option<ARef<bus::Device<Vmbus>>> {
+    /// The device that a sub-channel belongs to.
+    fn device_of(&self, offer: &Offer) -> Option<ARef<bus::Device<Vmbus>>> {
         self.entries.lock().iter().find_map(|entry| {
-            let offer = &entry.core.offer;
             let device = entry.device.as_ref()?;
-            (offer.class == *class && offer.instance == *instance && !entry.core.is_rescinded())
-                .then(|| ARef::from(&**device))
+            entry.core.is_sibling(offer).then(|| ARef::from(&**device))
         })
     }
 
     /// Hands a sub-channel to its device.
     fn add_subchannel(&self, core: &Arc<ChannelCore>) -> Result {
-        let device = self
-            .device_of(&core.offer.class, &core.offer.instance)
-            .ok_or(ENODEV)?;
+        let device = self.device_of(&core.offer).ok_or(ENODEV)?;
         device.payload().add_subchannel(&device, core.clone())
     }
 
@@ -307,7 +302,7 @@ impl Offers {
             }
         }
         if !primary {
-            if let Some(device) = self.device_of(&core.offer.class, &core.offer.instance) {
+            if let Some(device) = self.device_of(&core.offer) {
                 device.payload().remove_subchannel(core);
             }
         }

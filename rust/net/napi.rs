@@ -17,11 +17,13 @@ use kernel::{
     },
     types::Opaque,
 };
-use kernel_ext::atomic::{Acquire, Atomic, Full, Release};
-use kernel_ext::pages::{
-    OutOfBounds,
-    SharedBuffer,
-    Window, //
+use kernel_ext::{
+    atomic::{Acquire, Atomic, Full, Release},
+    pages::{
+        OutOfBounds,
+        SharedBuffer,
+        Window, //
+    },
 };
 
 use super::{

@@ -66,16 +66,20 @@ impl Pages<'_> {
         end.div_ceil(u64::from(PAGE_BYTES)) as usize
     }
 
-    /// The frame numbers of all pages, if there are at most 32.
+    /// The frame numbers of all pages, if there is room for them.
     #[inline]
-    pub fn few<'r>(&self, room: &'r mut [MaybeUninit<u64>; 32]) -> Option<&'r mut [u64]> {
-        if self.count() > room.len() {
+    pub fn few<'r>(&self, room: &'r mut [MaybeUninit<u64>]) -> Option<&'r mut [u64]> {
+        // So many bytes touch as many pages at least: no walk in vain.
+        if self.bytes.div_ceil(PAGE_BYTES) as usize > room.len() {
             return None;
         }
         let mut walk = self.walk();
         // SAFETY: As in `for_each`.
         let count =
             unsafe { hv_bindings::sg_walk_pfns(&mut walk, room.as_mut_ptr().cast(), room.len()) };
+        if walk.left != 0 || walk.pfns != 0 {
+            return None;
+        }
         let pfns = room.get_mut(..count)?;
         // SAFETY: The function has written so many.
         Some(unsafe { slice::from_raw_parts_mut(pfns.as_mut_ptr().cast(), count) })

@@ -270,10 +270,18 @@ set_mtu() {
 	wait_for 20 pings "$HOST" || fail "the host does not answer with MTU $1"
 }
 
-# jumbo_ratio WAY BEFORE AFTER: of the interrupts for a megabyte.
-jumbo_ratio() {
-	[ -z "$2" ] || [ -z "$3" ] ||
-		note "bench $1-9000-of-1500/jumbo $(awk -v a="$3" -v b="$2" 'BEGIN { printf "%.3f", a / b }') of-interrupts"
+# jumbo_row MTU WHAT SORT COMMAND...: a row. What it takes of interrupts at an MTU of 9000 is told as a ratio to what
+# it took at 1500.
+jumbo_row() {
+	local mtu=$1 at_1500=/tmp/interrupts.$2 what=$2
+	shift 2
+	INTERRUPT_COST=''
+	row "$@"
+	if [ "$mtu" = 1500 ]; then
+		echo "$INTERRUPT_COST" >"$at_1500"
+	elif [ -n "$INTERRUPT_COST" ]; then
+		note "bench $what-9000-of-1500/jumbo $(awk -v a="$INTERRUPT_COST" '{ printf "%.3f", a / $1 }' "$at_1500") of-interrupts"
+	fi
 }
 
 streams() {
@@ -316,26 +324,11 @@ else
 	for mtu in 1500 9000; do
 		[ $mtu = 1500 ] || set_mtu $mtu
 		streams $mtu
-		INTERRUPT_COST=''
-		row receive plain_stream "tcp-$mtu-plain-receive" receive
-		received=$INTERRUPT_COST
-		INTERRUPT_COST=''
-		row send plain_stream "tcp-$mtu-plain-send" send
-		sent=$INTERRUPT_COST
-		INTERRUPT_COST=''
-		row receive paced "udp-$mtu-10M-receive" receive $mtu
-		paced_received=$INTERRUPT_COST
-		INTERRUPT_COST=''
-		row send paced "udp-$mtu-10M-send" send $mtu
-		if [ $mtu = 1500 ]; then
-			received_1500=$received sent_1500=$sent
-			paced_received_1500=$paced_received paced_sent_1500=$INTERRUPT_COST
-		fi
+		jumbo_row $mtu receive receive plain_stream "tcp-$mtu-plain-receive" receive
+		jumbo_row $mtu send send plain_stream "tcp-$mtu-plain-send" send
+		jumbo_row $mtu receive-10M receive paced "udp-$mtu-10M-receive" receive $mtu
+		jumbo_row $mtu send-10M send paced "udp-$mtu-10M-send" send $mtu
 	done
-	jumbo_ratio receive "$received_1500" "$received"
-	jumbo_ratio send "$sent_1500" "$sent"
-	jumbo_ratio receive-10M "$paced_received_1500" "$paced_received"
-	jumbo_ratio send-10M "$paced_sent_1500" "$INTERRUPT_COST"
 	set_mtu 1500
 	row send small send
 	row receive small receive

@@ -8,11 +8,6 @@ serve_iperf 5201
 ask serve-echo 5300
 head -c 3000000 /dev/urandom >/tmp/data
 
-# A stream there and back is the same afterwards.
-unharmed() {
-	there_and_back "$1"
-}
-
 # try WHAT: both ways.
 try() {
 	local to
@@ -22,7 +17,7 @@ try() {
 	note "$1: $to kbit/s to the host, $KBITS from it"
 	more "$1: kbit/s to the host" "$to" 0
 	more "$1: kbit/s from the host" "$KBITS" 0
-	unharmed "$1"
+	there_and_back "$1"
 }
 
 try "all offloads on"
