@@ -240,8 +240,26 @@ impl Queue {
                 self.part(napi, channel, receive, part, id, received);
                 None
             }
-            _ => self.deliver(napi, receive, &[part], &received),
+            // All of a segment in one place.
+            Some(_) if !self.may_coalesce(napi) => {
+                self.bad(channel, format_args!("a segment that nobody agreed on"));
+                None
+            }
+            Some(_) => {
+                self.stats.rx_coalesced.inc();
+                let received = Received {
+                    coalesced: true,
+                    ..received
+                };
+                self.deliver(napi, receive, &[part], &received)
+            }
+            None => self.deliver(napi, receive, &[part], &received),
         }
+    }
+
+    /// Whether the host may put segments together. A program is to see every frame, which it can't in parts.
+    fn may_coalesce(&self, napi: &Polled<'_>) -> bool {
+        self.nic.coalesces.load(Relaxed) != 0 && !napi.dev().has_program()
     }
 
     /// Takes a part of a segment.
@@ -254,8 +272,7 @@ impl Queue {
         id: PacketId,
         received: Received,
     ) {
-        // A program is to see every frame, which it can't in parts.
-        if self.nic.coalesces.load(Relaxed) == 0 || napi.dev().has_program() {
+        if !self.may_coalesce(napi) {
             return self.bad(channel, format_args!("a segment that nobody agreed on"));
         }
         let Some(mut segment) = self.segment.try_take() else {
@@ -292,6 +309,7 @@ impl Queue {
         let lend = receive.lends
             && parts.len() == 1
             && first.bytes >= LEAST_LENT
+            && first.fits_in_place()
             && !napi.dev().has_program()
             && self.may_lend(receive);
         let taken = if lend {

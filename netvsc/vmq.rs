@@ -39,6 +39,9 @@ const MOST_BYTES: u32 = 16 << 20;
 /// Frames that a queue lends to the stack at a time, at most.
 const MOST_LENT: usize = 1024;
 
+/// Pages that a host which puts segments together may keep free for each frame: it can't know before how long it will be.
+const SEGMENT_PAGES: u32 = 17;
+
 /// Lent frames that a poll looks at, at most.
 const LOOKS: usize = 64;
 
@@ -62,6 +65,8 @@ struct LentFrame {
     /// Its pages in the buffer.
     first: u32,
     pages: u32,
+    /// Pages that the host misses with it: nobody knows how the host divides it.
+    holds: u32,
 }
 
 /// The frames of a queue that the stack has. All are of one buffer, which the host may have freed meanwhile; until
@@ -70,8 +75,8 @@ pub(crate) struct Lent {
     frames: KVVec<LentFrame>,
     /// Where they are. Stays when they have come back, for the next ones.
     buffer: Option<Arc<PageList>>,
-    /// Pages of all of them.
-    pages: usize,
+    /// Pages that the host misses.
+    held: usize,
     /// Where the next look begins.
     next: usize,
 }
@@ -86,7 +91,7 @@ impl Lent {
         Ok(Self {
             frames: KVVec::with_capacity(MOST_LENT, GFP_KERNEL)?,
             buffer: None,
-            pages: 0,
+            held: 0,
             next: 0,
         })
     }
@@ -110,7 +115,7 @@ impl Lent {
         if !self.is_of(buffer) {
             self.buffer = Some(buffer.clone());
         }
-        self.pages += frame.pages as usize;
+        self.held += frame.holds as usize;
         true
     }
 
@@ -138,7 +143,7 @@ impl Lent {
             if let Some(place) = self.frames.get_mut(self.next) {
                 *place = last;
             }
-            self.pages = self.pages.saturating_sub(frame.pages as usize);
+            self.held = self.held.saturating_sub(frame.holds as usize);
             return Some(frame.id);
         }
         None
@@ -148,7 +153,7 @@ impl Lent {
     pub(crate) fn forget(&mut self) {
         self.frames.clear();
         self.buffer = None;
-        (self.pages, self.next) = (0, 0);
+        (self.held, self.next) = (0, 0);
     }
 }
 
@@ -177,11 +182,17 @@ impl Queue {
         let lent = self.message(napi, channel, &buffer, head.start, size - head.start);
         let kept = lent.and_then(|pages| {
             let mut all = self.lent.try_take()?;
-            let count = pages.len();
+            let count = u32::try_from(pages.len()).ok()?;
+            let least = if self.nic.coalesces.load(Relaxed) != 0 {
+                SEGMENT_PAGES
+            } else {
+                1
+            };
             let frame = LentFrame {
                 id,
                 first: u32::try_from(pages.start).ok()?,
-                pages: u32::try_from(count).ok()?,
+                pages: count,
+                holds: count.max(least),
             };
             let added = all.add(buffer.buffer.pages(), frame);
             self.lent_frames.store(all.frames.len() as u32, Relaxed);
@@ -197,7 +208,7 @@ impl Queue {
         let pages = buffer.buffer.size() / 4096;
         let share = pages / 2 / usize::from(self.nic.device.queues().max(1));
         self.lent.try_take().is_some_and(|lent| {
-            lent.pages < share && lent.frames.len() < MOST_LENT && lent.takes(buffer.buffer.pages())
+            lent.held < share && lent.frames.len() < MOST_LENT && lent.takes(buffer.buffer.pages())
         })
     }
 

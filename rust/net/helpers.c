@@ -364,11 +364,6 @@ struct sk_buff *hv_helper_skb_head(struct napi_struct *napi)
 	return skb;
 }
 
-unsigned int hv_helper_skb_head_bytes(void)
-{
-	return HV_SKB_HEAD;
-}
-
 /* More of the frame, in a page that the stack gets a reference to; false when there is no room. */
 bool hv_helper_skb_lend(struct sk_buff *skb, struct page *page, unsigned int offset,
 			unsigned int bytes)

@@ -227,6 +227,21 @@ pub struct Part {
     pub bytes: usize,
 }
 
+/// Bytes of a frame that are copied where the rest stays where it is.
+const HEAD_BYTES: usize = hv_bindings::HV_SKB_HEAD as usize;
+
+impl Part {
+    /// Whether it can be [received in place](Polled::receive_in_place): it isn't shorter than what is copied of a
+    /// frame, and the stack can have the pages of the rest.
+    #[inline]
+    pub fn fits_in_place(&self) -> bool {
+        let first = self.offset % PAGE_SIZE;
+        self.bytes >= HEAD_BYTES
+            && (first + HEAD_BYTES) / PAGE_SIZE + hv_bindings::SKB_FRAGS as usize
+                >= first.saturating_add(self.bytes).div_ceil(PAGE_SIZE)
+    }
+}
+
 /// A queue while it is polled.
 ///
 /// # Invariants
@@ -337,7 +352,7 @@ impl Polled<'_> {
     ///
     /// # Errors
     ///
-    /// [`OutOfBounds`] when it isn't all inside, or shorter than what is copied.
+    /// [`OutOfBounds`] when it isn't all inside, or doesn't [fit](Part::fits_in_place).
     pub fn receive_in_place(
         &self,
         buffer: &SharedBuffer,
@@ -349,9 +364,7 @@ impl Polled<'_> {
             len: part.bytes,
         };
         let end = part.offset.checked_add(part.bytes).ok_or(outside)?;
-        // SAFETY: A plain number.
-        let head = unsafe { hv_bindings::skb_head_bytes() } as usize;
-        if end > buffer.size() || part.bytes < head {
+        if end > buffer.size() || !part.fits_in_place() {
             return Err(outside);
         }
         // SAFETY: By the type invariant this is a poll.
@@ -360,11 +373,11 @@ impl Polled<'_> {
         };
         // SAFETY: Just made, and nobody else's.
         let skb = unsafe { SkBuff::from_stack(skb) };
-        buffer.window().raw(part.offset, head, |from| {
+        buffer.window().raw(part.offset, HEAD_BYTES, |from| {
             // SAFETY: `from` is valid for so many bytes, and the buffer has room for them.
-            unsafe { hv_bindings::skb_fill(skb.raw(), 0, from.cast(), head as u32) };
+            unsafe { hv_bindings::skb_fill(skb.raw(), 0, from.cast(), HEAD_BYTES as u32) };
         })?;
-        let mut at = part.offset + head;
+        let mut at = part.offset + HEAD_BYTES;
         while at < end {
             let page = buffer.pages().page(at / PAGE_SIZE).ok_or(outside)?;
             let offset = at % PAGE_SIZE;

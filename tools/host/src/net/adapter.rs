@@ -108,9 +108,13 @@ impl Nic {
             let staged = pieces_for_largest(buffer.room()) * usize::from(self.queues());
             buffer.pieces() as usize >= 4 * staged
         };
+        let takes_large = |buffer: &ReceiveBuffer| {
+            buffer.takes_chains() || pieces_for_largest(buffer.room()) == 1
+        };
         let large = checksum
-            && plane.allocated.is_none()
-            && plane.receive.as_ref().is_some_and(|buffer| roomy(buffer));
+            && plane
+                .frames()
+                .is_some_and(|buffer| takes_large(buffer) && roomy(buffer));
         Capabilities {
             checksum,
             tso4: large && offloads.rsc_ip4,

@@ -4,7 +4,8 @@
 //! A chain of more than one piece is what NVSP 6.1 calls RSC: each piece is an RNDIS message of
 //! its own with a part of one large segment, the headers in the first only (`rsc_add_data`,
 //! `drivers/net/hyperv/rndis_filter.c`). A large segment from a tap comes in pieces; segments that
-//! follow each other on a wire can be joined, because a piece names any part of its bytes.
+//! follow each other on a wire can be joined, because a piece names any part of its bytes. In a buffer that the
+//! guest allocated for its queues a large segment has one piece and is one message, the first and the last of its chain.
 
 use netvsc_wire::ppi::{PacketId, ReceiveInfo};
 
@@ -59,6 +60,8 @@ pub(super) struct Chain {
     next: Option<Next>,
     /// Segments were appended.
     joined: bool,
+    /// It is a large segment in one piece.
+    whole: bool,
 }
 
 /// A frame as it was read into pieces of the receive buffer.
@@ -80,6 +83,8 @@ pub(super) struct Arrived<'a> {
     pub(super) network: Option<Network>,
     /// It is a TCP segment whose checksum is right, and more may be appended.
     pub(super) mergeable: bool,
+    /// It is a large segment that has one piece, whatever its length.
+    pub(super) whole: bool,
 }
 
 impl Chain {
@@ -96,6 +101,7 @@ impl Chain {
             network: None,
             next: None,
             joined: false,
+            whole: false,
         }
     }
 
@@ -114,6 +120,7 @@ impl Chain {
         self.bytes = frame.bytes;
         self.network = frame.network;
         self.joined = false;
+        self.whole = frame.whole;
         self.parts.clear();
         let mut left = frame.bytes;
         for (number, piece) in frame.pieces.iter().enumerate() {
@@ -230,7 +237,7 @@ impl Chain {
         if self.joined {
             self.mend();
         }
-        let count = self.parts.len();
+        let (count, coalesced) = (self.parts.len(), self.is_coalesced());
         let mut header = [0; DATA];
         for (number, part) in self.parts.iter().enumerate() {
             let mut info = if number == 0 {
@@ -238,7 +245,7 @@ impl Chain {
             } else {
                 ReceiveInfo::default()
             };
-            if count > 1 {
+            if coalesced {
                 info.packet_id = Some(PacketId {
                     version: PacketId::V1,
                     sub_allocated: true,
@@ -274,6 +281,11 @@ impl Chain {
         self.parts.clear();
         self.next = None;
         Ok(())
+    }
+
+    /// It is, or will be, one of what were several frames.
+    pub(super) fn is_coalesced(&self) -> bool {
+        self.whole || self.parts.len() > 1
     }
 
     /// Gives up the frame; answers its pieces.

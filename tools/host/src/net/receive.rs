@@ -22,7 +22,7 @@ use super::frame::{set, Ip, ETHERNET_BYTES, TCP, UDP, VLAN_BYTES};
 use super::nic::Nic;
 use super::plane::{rndis_message, Plane, QueueCounters};
 use super::scatter::{Scatter, View};
-use super::sections::{Batch, BufferName, Larder, ReceiveBuffer, DATA};
+use super::sections::{Batch, Larder, ReceiveBuffer, DATA};
 use super::segment;
 use super::spec::ChecksumPolicy;
 use crate::memory::GuestMemory;
@@ -332,7 +332,8 @@ impl Receiver {
             info: frame.info,
             queue,
             network: frame.network,
-            mergeable: frame.mergeable(plane),
+            mergeable: buffer.takes_chains() && frame.mergeable(plane),
+            whole: large && !buffer.takes_chains(),
         };
         if self.chain.append(&arrived, buffer)? {
             counters.rx_merged.inc();
@@ -486,6 +487,7 @@ impl Receiver {
             queue,
             network: None,
             mergeable: false,
+            whole: false,
         };
         self.chain.start(&arrived, buffer.room());
         self.finish(nic, buffer)
@@ -498,7 +500,7 @@ impl Receiver {
         }
         let target = usize::from(self.chain.queue);
         let parts = self.chain.parts();
-        let alone = matches!(buffer.name, BufferName::Allocated(_));
+        let alone = !buffer.takes_chains();
         let full = self.batches.get(target).is_some_and(|batch| {
             !batch.is_empty() && (alone || batch.ranges.len() + parts > MAX_RANGES)
         });
@@ -509,7 +511,7 @@ impl Receiver {
             self.chain.abandon();
             return Ok(());
         };
-        if parts > 1 {
+        if self.chain.is_coalesced() {
             nic.counters(self.index).rx_coalesced.inc();
             self.next_id = self.next_id.wrapping_add(1);
         }
@@ -554,12 +556,18 @@ fn same(mine: &Option<Arc<ReceiveBuffer>>, now: Option<&Arc<ReceiveBuffer>>) -> 
 }
 
 /// Pieces that a frame of `bytes` bytes needs.
-fn pieces_for(bytes: usize, room: usize) -> usize {
-    bytes.div_ceil(room.max(1)).max(1)
+const fn pieces_for(bytes: usize, room: usize) -> usize {
+    let room = if room == 0 { 1 } else { room };
+    let pieces = bytes.div_ceil(room);
+    if pieces == 0 {
+        1
+    } else {
+        pieces
+    }
 }
 
 /// Pieces that the longest segment needs.
-pub(super) fn pieces_for_largest(room: usize) -> usize {
+pub(super) const fn pieces_for_largest(room: usize) -> usize {
     pieces_for(LARGEST, room)
 }
 

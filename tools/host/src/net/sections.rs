@@ -98,6 +98,11 @@ impl ReceiveBuffer {
         self.pieces
     }
 
+    /// A packet may have several messages: it names the place of each.
+    pub(super) fn takes_chains(&self) -> bool {
+        matches!(self.name, BufferName::Transfer(_))
+    }
+
     /// Bytes of a frame that fit into a piece.
     pub(super) fn room(&self) -> usize {
         self.piece as usize - DATA

@@ -17,18 +17,24 @@ use vmbus_wire::packet::OutPacket;
 use super::misbehave::Misdeed;
 use super::nic::Nic;
 use super::plane::SendBuffer;
-use super::receive::Receiver;
-use super::sections::{BufferName, ReceiveBuffer};
+use super::receive::{pieces_for_largest, Receiver};
+use super::sections::{BufferName, ReceiveBuffer, DATA};
 use crate::vmbus::channel::{Channel, ChannelError};
 
 /// Control messages that wait for the guest at most.
 const MAX_WAITING: usize = 256;
 /// Bytes of the buffer that a guest is asked for when it can allocate some.
-const ALLOCATION_BYTES: u32 = 4 << 20;
+const ALLOCATION_BYTES: u32 = 16 << 20;
+/// Bytes of its pieces where all of a large segment is to have one place: whole pages, so that no page has parts of two.
+const LARGE_PIECE_BYTES: u32 = 17 * 4096;
+/// Such pieces for each queue at least; with fewer, large segments are cut.
+const LARGE_PIECES: u64 = 16;
 /// Lower half of the transaction ids of such requests: no packet with frames has it.
 const ALLOCATION_MARK: u64 = 0xffff_fff0;
 /// Largest receive buffer that is looked at; newer guests may ask for 31 MiB.
 const MAX_BUFFER_BYTES: u64 = 256 << 20;
+
+const _: () = assert!(pieces_for_largest(LARGE_PIECE_BYTES as usize - DATA) == 1);
 
 /// Payload of a completion.
 #[derive(Clone, Debug)]
@@ -357,7 +363,7 @@ impl Session {
             }
             nic.shared.plane.write().allocated = None;
             self.allocation = Allocation::Due;
-            // Large segments travel again, and frames go to the receive buffer.
+            // Frames go to the receive buffer, and large segments in pieces.
             nic.follow_adapter();
             nic.nudge(u64::MAX);
         }
@@ -392,10 +398,18 @@ impl Session {
         let generation = nic.shared.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let frame = self.config.frame_bytes;
         let name = BufferName::Allocated(buffer);
-        let buffer = ReceiveBuffer::new(gpadl, name, generation, frame, 0, nic.queues());
+        let coalesces = self.config.capabilities.contains(GuestCapabilities::RSC);
+        let bytes = gpadl.ranges.first().map_or(0, crate::memory::Pages::len);
+        let plenty = LARGE_PIECES * u64::from(nic.queues()) * u64::from(LARGE_PIECE_BYTES);
+        let least = if coalesces && bytes >= plenty {
+            LARGE_PIECE_BYTES
+        } else {
+            0
+        };
+        let buffer = ReceiveBuffer::new(gpadl, name, generation, frame, least, nic.queues());
         anyhow::ensure!(buffer.is_some(), "a buffer too small for a frame");
         nic.shared.plane.write().allocated = buffer.map(Arc::new);
-        // Large segments don't travel this way: a message names one place.
+        // Large segments travel this way where each has one place.
         nic.follow_adapter();
         nic.nudge(u64::MAX);
         Ok(())

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Frames for tests.
 
+use hvhost::net::backend::{Gso, Offload, Partial};
 use hvhost::net::checksum::{self, Sum};
-use hvhost::net::frame::{Layout, Mac, TCP, TYPE_IPV4, UDP};
+use hvhost::net::frame::{Ip, Layout, Mac, TCP, TYPE_IPV4, UDP};
 
 /// A frame of any type.
 pub(crate) fn ethernet(destination: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
@@ -95,4 +96,20 @@ pub(crate) fn make_partial(frame: &mut [u8]) {
 /// Whether all checksums of a frame are right.
 pub(crate) fn checksums_are_right(frame: &[u8]) -> bool {
     checksum::verify(frame)
+}
+
+/// What a back end says of a large segment of TCP over IPv4 without options.
+pub(crate) fn gso(size: u16) -> Offload {
+    Offload {
+        partial: Some(Partial {
+            start: 34,
+            offset: 16,
+        }),
+        gso: Some(Gso {
+            ip: Ip::V4,
+            size,
+            header: 54,
+        }),
+        valid: false,
+    }
 }

@@ -7,6 +7,7 @@ mod driver;
 mod frames;
 mod offload;
 mod tap;
+mod vmq;
 mod wire;
 
 use std::sync::Arc;

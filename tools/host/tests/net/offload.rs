@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Large segments through a NIC: cut, sent whole, coalesced; and frames placed into buffers that
-//! the guest allocated.
+//! Large segments through a NIC: cut, sent whole, coalesced.
 
-use hvhost::device::Device;
-use hvhost::net::backend::{Capabilities, Gso, Offload, Partial};
-use hvhost::net::frame::Ip;
+use hvhost::net::backend::{Capabilities, Offload};
 use hvhost::net::peer::PEER_MAC;
-use hvhost::testing::{FakeGuest, GuestConfig, LIMIT, SHORT};
+use hvhost::testing::{FakeGuest, GuestConfig, LIMIT};
 use netvsc_wire::nvsp::{self, Capabilities as GuestCapabilities};
-use netvsc_wire::ppi::{LargeSend, ReceiveInfo, SendInfo, Verdict, Vlan};
-use netvsc_wire::vmq::BufferId;
-use netvsc_wire::{rndis, GuestMessage, HostMessage};
-use serde_json::json;
-use vmbus_wire::packet::{OutPacket, PacketType};
+use netvsc_wire::ppi::{LargeSend, SendInfo, Verdict, Vlan};
 
 use super::driver::{Driver, Setup};
-use super::frames::{checksums_are_right, make_partial, tagged, tcp, udp};
+use super::frames::{checksums_are_right, gso, make_partial, tagged, tcp, udp};
 use super::{counter, nic, wired, GUEST};
 
 /// A segment of 64 KiB needs pages enough, four times over.
@@ -50,21 +43,6 @@ fn large_send(mss: u32) -> SendInfo {
             v2: true,
         }),
         ..SendInfo::default()
-    }
-}
-
-fn gso(size: u16) -> Offload {
-    Offload {
-        partial: Some(Partial {
-            start: 34,
-            offset: 16,
-        }),
-        gso: Some(Gso {
-            ip: Ip::V4,
-            size,
-            header: 54,
-        }),
-        valid: false,
     }
 }
 
@@ -371,118 +349,4 @@ fn a_peer_talks_tcp_over_large_sends() {
     }
     assert_eq!(echoed, payload);
     driver.stop();
-}
-
-#[test]
-fn frames_are_placed_into_buffers_that_the_guest_allocated() {
-    let guest = FakeGuest::new();
-    let (nic, wire) = wired(&guest, ",vmq", 1);
-    let setup = Setup {
-        capabilities: GuestCapabilities::VMQ.with(GuestCapabilities::IEEE8021Q),
-        ..Setup::default()
-    };
-    let mut driver = Driver::start(&guest, &setup);
-    let (id, length) = loop {
-        let asked = driver.asked.pop();
-        if let Some((id, HostMessage::AllocReceiveBuffer { allocation, length })) = asked {
-            assert_eq!(allocation.0, 1);
-            break (id, length);
-        }
-        driver.pump(0, LIMIT);
-    };
-    assert!(length >= 1 << 20);
-    let pages = guest.alloc_scattered(64);
-    let gpadl = guest
-        .create_gpadl(driver.channels[0].relid(), &pages)
-        .unwrap();
-    let buffer = guest.pages(&pages);
-    let answer = GuestMessage::ReceiveBufferAllocated {
-        status: rndis::Status::SUCCESS,
-        allocation: netvsc_wire::vmq::AllocationId(1),
-        gpadl,
-        buffer: BufferId(0xfeed_0001),
-    }
-    .encode(driver.version);
-    driver.channels[0].send_all(&OutPacket::completion(id, &[answer.as_bytes()]));
-    let mut tries = 0;
-    while nic.stats()["vmq"] != true {
-        tries += 1;
-        assert!(tries < 500);
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    for n in 0..300u16 {
-        let frame = udp(PEER_MAC, GUEST, n, 2, &data(usize::from(n) * 4));
-        wire.deliver(0, [frame.clone()]);
-        let (id, message) = loop {
-            if let Some(asked) = driver.asked.pop() {
-                break asked;
-            }
-            driver.pump(0, LIMIT);
-        };
-        let HostMessage::VmqPacket(packet) = message else {
-            panic!("{message:?}");
-        };
-        assert_eq!(packet.buffer, BufferId(0xfeed_0001));
-        let place = packet.within(64 * 4096).expect("inside of the buffer");
-        let mut header = [0; 8];
-        buffer.read(place.start as u64, &mut header).unwrap();
-        let header = rndis::Header::parse(&header, 64 * 4096 - place.start).unwrap();
-        let mut bytes = vec![0; header.length as usize];
-        buffer.read(place.start as u64, &mut bytes).unwrap();
-        let message = rndis::Packet::parse(&bytes).unwrap();
-        assert_eq!(message.frame, frame);
-        let info = ReceiveInfo::collect(message.ppis).unwrap();
-        assert_eq!(info.packet_id, None);
-        let done = GuestMessage::VmqComplete(nvsp::Status::SUCCESS).encode(driver.version);
-        driver.channels[0].send_all(&OutPacket::completion(id, &[done.as_bytes()]));
-    }
-    assert_eq!(counter(&nic, "rx_vmq"), 300);
-    // Control messages go on through the receive buffer.
-    let (status, _) = driver.query(netvsc_wire::oid::Oid::GEN_LINK_SPEED, &[]);
-    assert_eq!(status, rndis::Status::SUCCESS);
-    // It is freed on demand, and another is asked for; frames go to the receive buffer meanwhile.
-    nic.control("renew-buffer", &json!({})).unwrap();
-    while driver.asked.is_empty() {
-        driver.pump(0, LIMIT);
-    }
-    assert!(driver.messages.iter().any(|message| matches!(
-        message,
-        HostMessage::FreeReceiveBuffer { buffer } if *buffer == BufferId(0xfeed_0001)
-    )));
-    let asked = driver.asked.pop();
-    assert!(matches!(
-        asked,
-        Some((_, HostMessage::AllocReceiveBuffer { .. }))
-    ));
-    assert_eq!(nic.stats()["vmq"], false);
-    assert!(nic.control("renew-buffer", &json!({})).is_err());
-    let frame = udp(PEER_MAC, GUEST, 1, 2, b"copied");
-    wire.deliver(0, [frame.clone()]);
-    assert_eq!(driver.frame(LIMIT).unwrap().bytes, frame);
-    driver.stop();
-    assert_eq!(nic.stats()["vmq"], false);
-}
-
-#[test]
-fn guests_that_dont_allocate_get_frames_as_ever() {
-    for (options, capabilities) in [
-        (",vmq", GuestCapabilities::NONE),
-        ("", GuestCapabilities::VMQ),
-    ] {
-        let guest = FakeGuest::new();
-        let (nic, wire) = wired(&guest, options, 1);
-        let setup = Setup {
-            capabilities,
-            ..Setup::default()
-        };
-        let mut driver = Driver::start(&guest, &setup);
-        let frame = udp(PEER_MAC, GUEST, 1, 2, b"x");
-        wire.deliver(0, [frame.clone()]);
-        assert_eq!(driver.frame(LIMIT).unwrap().bytes, frame);
-        driver.pump(0, SHORT);
-        assert!(driver.asked.is_empty());
-        assert_eq!(nic.stats()["vmq"], false);
-        assert_ne!(PacketType::IN_BAND, PacketType::COMPLETION);
-        driver.stop();
-    }
 }
