@@ -25,6 +25,9 @@ use crate::queue::Queue;
 /// Bytes of a message's head that are read: more than all per-packet info that is known.
 const HEAD_BYTES: usize = 256;
 
+/// Bytes that are read before: as much as there mostly is.
+const SHORT_HEAD_BYTES: usize = 128;
+
 /// Bytes of the longest message that isn't a frame.
 const CONTROL_BYTES: usize = 1024;
 
@@ -169,10 +172,30 @@ impl Queue {
         start: usize,
         bytes: usize,
     ) -> Option<Range<usize>> {
-        let window = receive.buffer.window();
+        let mut short = [0; SHORT_HEAD_BYTES];
+        let short = short.get_mut(..bytes.min(SHORT_HEAD_BYTES))?;
+        receive.buffer.read(start, short).ok()?;
+        let whole = PacketHead::bytes(short).is_none_or(|whole| whole <= SHORT_HEAD_BYTES);
+        if whole {
+            return self.message_with(napi, channel, receive, start, bytes, short);
+        }
+        // Nothing of the first copy is used: the host may have written something else since.
         let mut head = [0; HEAD_BYTES];
         let head = head.get_mut(..bytes.min(HEAD_BYTES))?;
-        window.read(start, head).ok()?;
+        receive.buffer.read(start, head).ok()?;
+        self.message_with(napi, channel, receive, start, bytes, head)
+    }
+
+    /// Takes a message by a copy of its first bytes.
+    fn message_with(
+        &self,
+        napi: &Polled<'_>,
+        channel: &Channel,
+        receive: &ReceiveBuffer,
+        start: usize,
+        bytes: usize,
+        head: &[u8],
+    ) -> Option<Range<usize>> {
         let kind = netvsc_wire::rndis::Header::parse(head, bytes);
         match kind {
             Ok(header) if header.message_type == MessageType::PACKET => {

@@ -8,6 +8,8 @@
 //! hasn't completed are counted either way (byte queue limits), so that whoever sends is slowed down when the
 //! host is.
 
+use core::mem::MaybeUninit;
+
 use kernel::sync::rcu;
 use kernel_ext::atomic::Relaxed;
 use net::{Dev, Facts, Kept, Offload, Piece, Protocol, SkBuff, Transport};
@@ -18,7 +20,7 @@ use netvsc_wire::{
 };
 use vmbus::{Channel, Load, Reserved, SendError};
 use vmbus_wire::packet::{OutPacket, PageBuffer};
-use zerocopy::FromZeros;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
     batch::Joined,
@@ -238,8 +240,8 @@ impl Queue {
             // The transport header moved with the frame.
             skb.prepare_cut();
         }
-        let mut buffers = [PageBuffer::new_zeroed(); PIECES];
-        let Some(count) = list(stats, &mut skb, &mut buffers) else {
+        let mut room = [const { MaybeUninit::uninit() }; PIECES];
+        let Some(pieces) = list(stats, &mut skb, &mut room) else {
             self.places.give(place);
             return Ok(());
         };
@@ -255,7 +257,7 @@ impl Queue {
             count: 1,
             bytes: on_wire,
             message: message.encode(self.version),
-            pieces: buffers.get(..count).unwrap_or_default(),
+            pieces,
         };
         // Before it is on its way: its end may come at once.
         dev.queue_sent(self.number, on_wire);
@@ -337,26 +339,36 @@ impl Queue {
     }
 }
 
-/// Lists the pieces of a frame with its head; how many. `None`: it can't be sent.
-fn list(
+/// Lists the pieces of a frame with its head. `None`: it can't be sent.
+fn list<'a>(
     stats: &crate::stats::Stats,
     skb: &mut SkBuff,
-    out: &mut [PageBuffer; PIECES],
-) -> Option<usize> {
-    let mut pieces = [Piece::default(); PIECES];
-    if skb.pieces(&mut pieces).is_none() {
+    room: &'a mut [MaybeUninit<Piece>; PIECES],
+) -> Option<&'a [PageBuffer]> {
+    if skb.pieces(room).is_none() {
         stats.tx_linearized.inc();
         if skb.linearize().is_err() {
             stats.tx_no_memory.inc();
             return None;
         }
     }
-    let Some(pieces) = skb.pieces(&mut pieces) else {
+    let Some(pieces) = skb.pieces(room) else {
         stats.tx_too_many_pieces.inc();
         return None;
     };
-    for (to, piece) in out.iter_mut().zip(pieces) {
-        *to = PageBuffer::new(piece.pfn, piece.offset, piece.bytes)?;
+    Some(wire(pieces))
+}
+
+/// Pieces as they travel.
+#[inline]
+fn wire(pieces: &mut [Piece]) -> &[PageBuffer] {
+    for piece in pieces.iter_mut() {
+        *piece = Piece {
+            bytes: piece.bytes.to_le(),
+            offset: piece.offset.to_le(),
+            pfn: piece.pfn.to_le(),
+        };
     }
-    Some(pieces.len())
+    // As many bytes as are needed, and none of them out of line: it doesn't fail.
+    <[PageBuffer]>::ref_from_bytes(pieces.as_bytes()).unwrap_or_default()
 }

@@ -26,6 +26,6 @@ quiet_cmd_hv_bindgen = BINDGEN $@
 		-e 's/pub fn hv_helper_([a-zA-Z0-9_]*)/\#[link_name = "hv_helper_\1"]\n    pub fn \1/g' $@
 
 $(obj)/rust/bindings/bindings_generated.rs: $(src)/rust/bindings/bindings_helper.h \
-    $(src)/rust/bindings/parameters $(wildcard $(src)/rust/helpers/*.c) $(src)/rust/net/helpers.c \
+    $(src)/rust/bindings/parameters $(wildcard $(src)/rust/helpers/*.c) $(wildcard $(src)/rust/net/*.[ch]) \
     $(src)/rust/scsi/helpers.c FORCE
 	$(call if_changed_dep,hv_bindgen)

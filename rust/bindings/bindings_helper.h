@@ -106,5 +106,6 @@ const int RUST_CONST_HELPER_SCSI_EH_FAILED = FAILED;
 
 #include "../helpers/helpers.c"
 #include "../net/helpers.c"
+#include "../net/receive.c"
 #include "../net/xdp.c"
 #include "../scsi/helpers.c"

@@ -57,8 +57,8 @@ pub struct Napi<T: Poll> {
     enabled: Atomic<u32>,
     number: u16,
     linked: Atomic<u32>,
-    /// What the queue has for programs; null only while it is made.
-    xdp: Atomic<*mut hv_bindings::hv_xdp_queue>,
+    /// What the queue has for the frames that it receives; null only while it is made.
+    rx: Atomic<*mut hv_bindings::hv_rx_queue>,
     queue: T,
     #[pin]
     _pin: PhantomPinned,
@@ -90,7 +90,7 @@ impl<T: Poll> Napi<T> {
                 enabled: Atomic::new(0),
                 number,
                 linked: Atomic::new(0),
-                xdp: Atomic::new(core::ptr::null_mut()),
+                rx: Atomic::new(core::ptr::null_mut()),
                 device,
                 // INVARIANT: Added here, as the last step.
                 napi <- Opaque::ffi_init(|napi: *mut hv_bindings::napi_struct| {
@@ -106,11 +106,11 @@ impl<T: Poll> Napi<T> {
             GFP_KERNEL,
         )?;
         // SAFETY: Both are valid, and stay until this is dropped.
-        let xdp = unsafe { hv_bindings::xdp_queue_new(raw, this.napi.get(), number.into()) };
-        if xdp.is_null() {
+        let rx = unsafe { hv_bindings::rx_queue_new(raw, this.napi.get(), number.into()) };
+        if rx.is_null() {
             return Err(ENOMEM);
         }
-        this.xdp.store(xdp, Release);
+        this.rx.store(rx, Release);
         Ok(this)
     }
 
@@ -175,14 +175,14 @@ impl<T: Poll> PinnedDrop for Napi<T> {
         // As a rule it isn't linked any more: who ends a session sees to that.
         self.link(false);
         self.disable();
-        let xdp = self.xdp.load(Acquire);
-        // SAFETY: By the type invariant it was added, and is disabled now; what it has for programs is
-        // used in polls only.
+        let rx = self.rx.load(Acquire);
+        // SAFETY: By the type invariant it was added, and is disabled now; what it has for frames is
+        // used in polls only, and goes before the NAPI does.
         unsafe {
-            hv_bindings::netif_napi_del(self.napi.get());
-            if !xdp.is_null() {
-                hv_bindings::xdp_queue_free(xdp);
+            if !rx.is_null() {
+                hv_bindings::rx_queue_free(rx);
             }
+            hv_bindings::netif_napi_del(self.napi.get());
         }
     }
 }
@@ -194,7 +194,7 @@ extern "C" fn poll<T: Poll>(napi: *mut hv_bindings::napi_struct, budget: i32) ->
     let polled = Polled {
         napi,
         device: &this.device,
-        xdp: this.xdp.load(Acquire),
+        rx: this.rx.load(Acquire),
         redirected: Cell::new(false),
     };
     let budget = usize::try_from(budget).unwrap_or(0);
@@ -246,11 +246,11 @@ impl Part {
 ///
 /// # Invariants
 ///
-/// `napi` is being polled, in this context; `xdp` is the queue's, and valid.
+/// `napi` is being polled, in this context; `rx` is the queue's, and valid.
 pub struct Polled<'a> {
     napi: *mut hv_bindings::napi_struct,
     device: &'a Device,
-    xdp: *mut hv_bindings::hv_xdp_queue,
+    rx: *mut hv_bindings::hv_rx_queue,
     /// A program has redirected frames that are to go on at the end.
     redirected: Cell<bool>,
 }
@@ -329,7 +329,7 @@ impl Polled<'_> {
             len: bytes,
         })?;
         // SAFETY: By the type invariant this is a poll.
-        let skb = unsafe { hv_bindings::skb_receive(self.napi, bytes) };
+        let skb = unsafe { hv_bindings::skb_receive(self.rx, self.napi, bytes) };
         let Some(skb) = NonNull::new(skb) else {
             return Ok(Taken::Lost);
         };
@@ -368,7 +368,8 @@ impl Polled<'_> {
             return Err(outside);
         }
         // SAFETY: By the type invariant this is a poll.
-        let Some(skb) = NonNull::new(unsafe { hv_bindings::skb_head(self.napi) }) else {
+        let skb = unsafe { hv_bindings::skb_head(self.napi, hv_bindings::HV_SKB_HEAD) };
+        let Some(skb) = NonNull::new(skb) else {
             return Ok(Taken::Lost);
         };
         // SAFETY: Just made, and nobody else's.
@@ -405,7 +406,7 @@ impl Polled<'_> {
     ) -> core::result::Result<Taken, OutOfBounds> {
         let bytes = u32::try_from(part.bytes).unwrap_or(u32::MAX);
         // SAFETY: By the type invariant.
-        let Some(page) = NonNull::new(unsafe { hv_bindings::xdp_page(self.xdp, bytes) }) else {
+        let Some(page) = NonNull::new(unsafe { hv_bindings::xdp_page(self.rx, bytes) }) else {
             return Ok(Taken::Lost);
         };
         let filled = window.raw(part.offset, part.bytes, |from| {
@@ -414,13 +415,13 @@ impl Polled<'_> {
         });
         if let Err(error) = filled {
             // SAFETY: The page is this queue's, and given back.
-            unsafe { hv_bindings::xdp_page_free(self.xdp, page.as_ptr()) };
+            unsafe { hv_bindings::xdp_page_free(self.rx, page.as_ptr()) };
             return Err(error);
         }
         let mut skb = core::ptr::null_mut();
         // SAFETY: By the type invariant; the page was filled, and is given away.
         let verdict = unsafe {
-            hv_bindings::xdp_run(self.xdp, self.device.raw(), page.as_ptr(), bytes, &mut skb)
+            hv_bindings::xdp_run(self.rx, self.device.raw(), page.as_ptr(), bytes, &mut skb)
         };
         // SAFETY: If there is one, it was just made.
         let skb = NonNull::new(skb).map(|skb| unsafe { SkBuff::from_stack(skb) });

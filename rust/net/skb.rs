@@ -4,8 +4,12 @@
 
 use core::{
     ffi::c_void,
-    mem::ManuallyDrop,
-    ptr::NonNull, //
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
+    ptr::NonNull,
+    slice, //
 };
 
 use kernel::{
@@ -19,9 +23,22 @@ use kernel_ext::{
     },
     slot::Pointer, //
 };
+use zerocopy_derive::{Immutable, IntoBytes};
 
-/// A piece of a frame that lies in one page of 4 KiB.
-pub type Piece = hv_bindings::hv_skb_piece;
+/// A piece of a frame that lies in one page of 4 KiB; never empty. Laid out as buses want it that take such pieces
+/// (`struct hv_page_buffer`), but for the order of the bytes, which is this machine's.
+#[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
+#[repr(C)]
+pub struct Piece {
+    /// Its bytes.
+    pub bytes: u32,
+    /// Bytes before it in the page.
+    pub offset: u32,
+    /// The page's frame number.
+    pub pfn: u64,
+}
+
+const _: () = assert!(size_of::<Piece>() == size_of::<hv_bindings::hv_skb_piece>());
 
 /// The network protocol of a frame with something left to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,10 +239,13 @@ impl SkBuff {
 
     /// Where the frame lies, in order; `None` when it is in more pieces than `out` has room for.
     #[inline]
-    pub fn pieces<'a>(&self, out: &'a mut [Piece]) -> Option<&'a [Piece]> {
-        // SAFETY: By the type invariant; at most as many as there is room for are written.
-        let count = unsafe { hv_bindings::skb_pieces(self.raw(), out.as_mut_ptr(), out.len()) };
-        out.get(..count)
+    pub fn pieces<'a>(&self, out: &'a mut [MaybeUninit<Piece>]) -> Option<&'a mut [Piece]> {
+        // SAFETY: By the type invariant; at most as many as there is room for are written, of the same layout.
+        let count =
+            unsafe { hv_bindings::skb_pieces(self.raw(), out.as_mut_ptr().cast(), out.len()) };
+        let pieces = out.get_mut(..count)?;
+        // SAFETY: The function has written so many.
+        Some(unsafe { slice::from_raw_parts_mut(pieces.as_mut_ptr().cast(), count) })
     }
 
     /// Puts the frame into one piece of memory.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * XDP: programs that see received frames before the stack does. A program is
- * the device's; each queue has pages for the frames that one sees.
+ * the device's; the frames that one sees are in pages of the queue's pool.
  */
 
 #include <linux/bpf_trace.h>
@@ -9,23 +9,14 @@
 #include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
-#include <net/page_pool/helpers.h>
-#include <net/xdp.h>
 
-/* Pages that a queue keeps at hand. */
-#define HV_XDP_PAGES 256
+#include "receive.h"
 
 /* What a device's private memory is. */
 struct hv_net_private {
 	/* The driver's. */
 	void *driver;
 	struct bpf_prog __rcu *program;
-};
-
-/* What a queue has for programs. */
-struct hv_xdp_queue {
-	struct xdp_rxq_info info;
-	struct page_pool *pool;
 };
 
 size_t hv_helper_net_private_bytes(void)
@@ -86,48 +77,8 @@ int hv_helper_xdp_setup(struct net_device *dev, struct netdev_bpf *bpf)
 	return 0;
 }
 
-/* For a queue that was just added as @napi; NULL without memory. */
-struct hv_xdp_queue *hv_helper_xdp_queue_new(struct net_device *dev, struct napi_struct *napi,
-					     u32 number)
-{
-	struct page_pool_params params = {
-		.pool_size = HV_XDP_PAGES,
-		.nid = NUMA_NO_NODE,
-		.napi = napi,
-		.netdev = dev,
-		.queue_idx = number,
-	};
-	struct hv_xdp_queue *queue = kzalloc(sizeof(*queue), GFP_KERNEL);
-
-	if (!queue)
-		return NULL;
-	if (xdp_rxq_info_reg(&queue->info, dev, number, napi->napi_id))
-		goto free_queue;
-	queue->pool = page_pool_create(&params);
-	if (IS_ERR(queue->pool))
-		goto unregister;
-	if (xdp_rxq_info_reg_mem_model(&queue->info, MEM_TYPE_PAGE_POOL, queue->pool))
-		goto destroy_pool;
-	return queue;
-destroy_pool:
-	page_pool_destroy(queue->pool);
-unregister:
-	xdp_rxq_info_unreg(&queue->info);
-free_queue:
-	kfree(queue);
-	return NULL;
-}
-
-/* After the queue isn't polled any more. */
-void hv_helper_xdp_queue_free(struct hv_xdp_queue *queue)
-{
-	xdp_rxq_info_unreg(&queue->info);
-	page_pool_destroy(queue->pool);
-	kfree(queue);
-}
-
 /* A page for a frame of @bytes bytes; NULL: there is none, or it is too long. */
-struct page *hv_helper_xdp_page(struct hv_xdp_queue *queue, unsigned int bytes)
+struct page *hv_helper_xdp_page(struct hv_rx_queue *queue, unsigned int bytes)
 {
 	if (bytes > hv_xdp_room() || bytes < ETH_HLEN)
 		return NULL;
@@ -139,7 +90,7 @@ void hv_helper_xdp_fill(struct page *page, const void *from, unsigned int bytes)
 	memcpy(page_address(page) + XDP_PACKET_HEADROOM, from, bytes);
 }
 
-void hv_helper_xdp_page_free(struct hv_xdp_queue *queue, struct page *page)
+void hv_helper_xdp_page_free(struct hv_rx_queue *queue, struct page *page)
 {
 	page_pool_put_full_page(queue->pool, page, true);
 }
@@ -157,7 +108,7 @@ enum hv_xdp_verdict {
 };
 
 /* Has the program see a frame; the page is given away. In a poll. */
-u32 hv_helper_xdp_run(struct hv_xdp_queue *queue, struct net_device *dev, struct page *page,
+u32 hv_helper_xdp_run(struct hv_rx_queue *queue, struct net_device *dev, struct page *page,
 		      unsigned int bytes, struct sk_buff **out)
 {
 	struct hv_net_private *private = netdev_priv(dev);

@@ -49,6 +49,16 @@ pub struct PacketHead<'a> {
 }
 
 impl<'a> PacketHead<'a> {
+    /// Bytes of a head with its per-packet info, as its first bytes say, whatever the rest says; `None`
+    /// where there are too few of them.
+    pub fn bytes(first: &[u8]) -> Option<usize> {
+        let (wire, _) = WirePacket::read_from_prefix(first).ok()?;
+        let end = (wire.ppi_offset.get())
+            .saturating_add(wire.ppi_length.get())
+            .saturating_add(HEADER_BYTES);
+        Some((end as usize).max(FIXED_HEAD_BYTES))
+    }
+
     /// Reads a head from the first bytes of a message that is part of `available` bytes. The
     /// frame is inside of the message, behind the fixed part; the per-packet info is inside of
     /// `head`.

@@ -296,6 +296,11 @@ proptest! {
                 prop_assert!(head.data().end <= head.message_bytes as usize);
                 prop_assert!(head.message_bytes as usize <= available);
                 prop_assert!(inside(head.ppis.as_bytes(), &bytes));
+                // As many bytes of it as it says are enough.
+                let enough = PacketHead::bytes(&bytes).unwrap().min(bytes.len());
+                let again = PacketHead::parse(&bytes[..enough], available).unwrap();
+                prop_assert_eq!(again.data(), head.data());
+                prop_assert_eq!(again.ppis.as_bytes(), head.ppis.as_bytes());
             }
         }
         let mut total = 0;

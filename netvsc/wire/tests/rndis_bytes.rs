@@ -306,6 +306,10 @@ fn a_sent_frame() {
     assert_eq!((parsed.data_offset, parsed.data_bytes), (108, 1514));
     assert_eq!(parsed.message_bytes, 108 + 1514 + 6);
     assert_eq!(parsed.data(), 108..1622);
+    // The fixed part says where all of it ends.
+    assert_eq!(PacketHead::bytes(&head), Some(108));
+    assert_eq!(PacketHead::bytes(&head[..44]), Some(108));
+    assert_eq!(PacketHead::bytes(&head[..43]), None);
     assert_eq!(SendInfo::collect(parsed.ppis), Ok(sent_info()));
 
     let mut out = [0; MAX_HEAD_BYTES];
