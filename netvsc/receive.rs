@@ -31,8 +31,9 @@ const SHORT_HEAD_BYTES: usize = 128;
 /// Bytes of the longest message that isn't a frame.
 const CONTROL_BYTES: usize = 1024;
 
-/// The least bytes of a frame that isn't copied: less is copied faster than it is kept track of.
-const LEAST_LENT: usize = 768;
+/// The least bytes of a frame that isn't copied: less is copied faster than it is kept track of, and would keep as
+/// large a place from the host.
+const LEAST_LENT: usize = 2048;
 
 /// Bytes of a page of a shared buffer.
 const PAGE: usize = 4096;
