@@ -122,7 +122,9 @@ fn ask(client: &mut Client, command: &str, arguments: Value) -> Result<Value, St
 fn what_there_is_is_listed() {
     let host = host(vec![Echo::new("echo0"), Echo::new("echo1")]);
     let offers = host.guest.connect();
-    let _channel = host.guest.open(&offers[0]);
+    let mut channel = host.guest.open(&offers[0]);
+    // It is served once it answers.
+    channel.transact(1, &[b"x"], |_| ());
     let mut client = host.client();
     let answer = ask(&mut client, "devices", Value::Null).unwrap();
     let devices = answer["devices"].as_array().unwrap();
