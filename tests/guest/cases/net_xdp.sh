@@ -2,6 +2,8 @@
 # shellcheck shell=busybox disable=SC2034,SC2154
 # Programs that see received frames before the stack does: each verdict, and what can't be had with one.
 
+# What hv_netvsc says when it refuses, and what the kernel says of it when it goes with a program: Documentation/c-drivers.md.
+[ "$STACK" = rust ] || DMESG_ALLOW='XDP: (not support LRO|mtu:[0-9]+ too large)|WARNING: net/core/dev.c:[0-9]+ at unregister_netdevice|Call Trace:'
 load_net
 net_up
 

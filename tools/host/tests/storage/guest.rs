@@ -17,6 +17,7 @@ use storvsc_wire::{
 };
 use vmbus_wire::message::guest::relid_released;
 use vmbus_wire::packet::{OutPacket, PacketType};
+use vmbus_wire::ring::RingError;
 use vmbus_wire::Offer;
 use zerocopy::little_endian::U64;
 
@@ -281,6 +282,7 @@ impl Driver {
         }
     }
 
+    /// Sends a command and waits for room in the ring; for who has few answers to come, which nobody takes meanwhile.
     pub(crate) fn send_srb(
         &mut self,
         channel: usize,
@@ -290,6 +292,31 @@ impl Driver {
         offset: u32,
         bytes: u32,
     ) {
+        self.with_srb(id, srb, pfns, offset, bytes, |driver, packet| {
+            driver.channels[channel].send_all(packet);
+        });
+    }
+
+    /// Sends a command on the primary channel; false when the ring has no room.
+    pub(crate) fn try_send_srb(&mut self, id: u64, srb: &Srb, pfns: &[u64], bytes: u32) -> bool {
+        self.with_srb(id, srb, pfns, 0, bytes, |driver, packet| {
+            match driver.channels[0].send(packet) {
+                Ok(()) => true,
+                Err(RingError::Full { .. }) => false,
+                Err(error) => panic!("{error}"),
+            }
+        })
+    }
+
+    fn with_srb<R>(
+        &mut self,
+        id: u64,
+        srb: &Srb,
+        pfns: &[u64],
+        offset: u32,
+        bytes: u32,
+        with: impl FnOnce(&mut Self, &OutPacket<'_>) -> R,
+    ) -> R {
         let out = GuestPacket::ExecuteSrb(*srb).encode(self.layout);
         let payload = [out.as_bytes()];
         let list: Vec<U64> = pfns.iter().map(|pfn| U64::new(*pfn)).collect();
@@ -298,7 +325,7 @@ impl Driver {
         } else {
             OutPacket::page_list(id, offset, bytes, &list, &payload)
         };
-        self.channels[channel].send_all(&packet);
+        with(self, &packet)
     }
 
     pub(crate) fn wait_within(&mut self, pending: &Pending, limit: Duration) -> Option<Answer> {
