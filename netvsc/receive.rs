@@ -173,30 +173,15 @@ impl Queue {
         start: usize,
         bytes: usize,
     ) -> Option<Range<usize>> {
-        let mut short = [0; SHORT_HEAD_BYTES];
-        let short = short.get_mut(..bytes.min(SHORT_HEAD_BYTES))?;
-        receive.buffer.read(start, short).ok()?;
-        let whole = PacketHead::bytes(short).is_none_or(|whole| whole <= SHORT_HEAD_BYTES);
-        if whole {
-            return self.message_with(napi, channel, receive, start, bytes, short);
-        }
-        // Nothing of the first copy is used: the host may have written something else since.
         let mut head = [0; HEAD_BYTES];
-        let head = head.get_mut(..bytes.min(HEAD_BYTES))?;
-        receive.buffer.read(start, head).ok()?;
-        self.message_with(napi, channel, receive, start, bytes, head)
-    }
-
-    /// Takes a message by a copy of its first bytes.
-    fn message_with(
-        &self,
-        napi: &Polled<'_>,
-        channel: &Channel,
-        receive: &ReceiveBuffer,
-        start: usize,
-        bytes: usize,
-        head: &[u8],
-    ) -> Option<Range<usize>> {
+        let mut known = bytes.min(SHORT_HEAD_BYTES);
+        receive.buffer.read(start, head.get_mut(..known)?).ok()?;
+        if PacketHead::bytes(head.get(..known)?).is_some_and(|whole| whole > known) {
+            // All of it anew: the host may have written something else since.
+            known = bytes.min(HEAD_BYTES);
+            receive.buffer.read(start, head.get_mut(..known)?).ok()?;
+        }
+        let head = head.get(..known)?;
         let kind = netvsc_wire::rndis::Header::parse(head, bytes);
         match kind {
             Ok(header) if header.message_type == MessageType::PACKET => {
@@ -259,34 +244,28 @@ impl Queue {
             offset: start + data.start,
             bytes: data.len(),
         };
-        match info.packet_id.filter(|id| id.sub_allocated) {
-            Some(id) if !(id.first && id.last) => {
-                self.part(napi, channel, receive, part, id, received);
-                None
-            }
-            // All of a segment in one place.
-            Some(_) if !self.may_coalesce(napi) => {
-                self.bad(channel, format_args!("a segment that nobody agreed on"));
-                None
-            }
-            Some(_) => {
-                self.stats.rx_coalesced.inc();
-                let received = Received {
-                    coalesced: true,
-                    ..received
-                };
-                self.deliver(napi, receive, &[part], &received)
-            }
-            None => self.deliver(napi, receive, &[part], &received),
+        let Some(id) = info.packet_id.filter(|id| id.sub_allocated) else {
+            return self.deliver(napi, receive, &[part], &received);
+        };
+        // A program is to see every frame, which it can't when they are put together.
+        if self.nic.coalesces.load(Relaxed) == 0 || napi.dev().has_program() {
+            self.bad(channel, format_args!("a segment that nobody agreed on"));
+            return None;
         }
+        let received = Received {
+            coalesced: true,
+            ..received
+        };
+        if id.first && id.last {
+            // All of it in one place.
+            self.stats.rx_coalesced.inc();
+            return self.deliver(napi, receive, &[part], &received);
+        }
+        self.part(napi, channel, receive, part, id, received);
+        None
     }
 
-    /// Whether the host may put segments together. A program is to see every frame, which it can't in parts.
-    fn may_coalesce(&self, napi: &Polled<'_>) -> bool {
-        self.nic.coalesces.load(Relaxed) != 0 && !napi.dev().has_program()
-    }
-
-    /// Takes a part of a segment.
+    /// Takes a part of a segment that the host has put together.
     fn part(
         &self,
         napi: &Polled<'_>,
@@ -296,17 +275,10 @@ impl Queue {
         id: PacketId,
         received: Received,
     ) {
-        if !self.may_coalesce(napi) {
-            return self.bad(channel, format_args!("a segment that nobody agreed on"));
-        }
         let Some(mut segment) = self.segment.try_take() else {
             return;
         };
-        let first = id.first.then_some(Received {
-            coalesced: true,
-            ..received
-        });
-        if !segment.add(part, first) {
+        if !segment.add(part, id.first.then_some(received)) {
             segment.parts.clear();
             return self.bad(channel, format_args!("a segment of parts that don't fit"));
         }

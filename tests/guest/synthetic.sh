@@ -216,6 +216,9 @@ net_up() {
 # nic_stat NIC NAME: a counter of ethtool -S.
 nic_stat() { ethtool -S "$1" | awk -v name="$2:" '$1 == name { print $2 }'; }
 
+# queues_stat WAY COUNTER: of all queues of the NIC together.
+queues_stat() { ethtool -S "$NIC" | awk -v way="$1" -v what="$2:" '$1 ~ "^" way "_queue_[0-9]+_" what "$" { sum += $2 } END { print sum + 0 }'; }
+
 # rx_queues NIC: how many are in use.
 rx_queues() {
 	local count=0 dir

@@ -11,7 +11,6 @@ host_stat total/tx_frames net0
 before=$((ANSWER - $(ours)))
 net_up "again"
 must ping -q -c 50 -i 0.02 -s 800 192.168.77.1
-sum() { ethtool -S "$NIC" | awk -v way="$1" -v what="$2:" '$1 ~ "^" way "_queue_[0-9]+_" what "$" { sum += $2 } END { print sum + 0 }'; }
 column() { awk -v column="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == column) at = i }
 	NR > 1 && at { sum += $at } END { print sum + 0 }' "$(netvsc_dir)/queues"; }
 # Nothing else goes while it is looked at.
@@ -20,7 +19,7 @@ for way in rx tx; do
 	for what in packets bytes; do
 		of_ip=$(cat "/sys/class/net/$NIC/statistics/${way}_$what")
 		more "$way $what" "$of_ip" 49
-		same "$way $what of ethtool" "$(sum $way $what)" "$of_ip"
+		same "$way $what of ethtool" "$(queues_stat $way $what)" "$of_ip"
 		same "$way $what of the queues" "$(column ${way}_$what)" "$of_ip"
 	done
 done

@@ -9,9 +9,7 @@ wait_for 20 agreed_is vmq yes || fail "the host has no buffer for queues"
 serve_iperf 5201
 ask serve-echo 5300
 head -c 2000000 /dev/urandom >/tmp/data
-# in_queues COUNTER: of all queues together.
-in_queues() { ethtool -S "$NIC" | awk -v name="_$1:" '/^ *rx_queue_/ && index($1, name) { sum += $2 } END { print sum + 0 }'; }
-in_place() { in_queues in_place; }
+in_place() { queues_stat rx in_place; }
 
 # unharmed WHAT: a stream there and back, with frames in place; it is thirty segments of the longest there are.
 unharmed() {
@@ -26,7 +24,7 @@ more "frames in place" "$(in_place)" 0
 unharmed "MTU 1500"
 
 # Segments that the host leaves whole have one place each.
-joined=$(in_queues coalesced)
+joined=$(queues_stat rx coalesced)
 note "$joined segments that the host left whole"
 more "segments that the host left whole" "$joined" 0
 # alone WHAT COMMAND...: frames come alone, whole segments afterwards.
@@ -34,12 +32,12 @@ alone() {
 	local what=$1 joined
 	shift
 	must ethtool -K "$NIC" lro off
-	joined=$(in_queues coalesced)
+	joined=$(queues_stat rx coalesced)
 	"$@" "$what: frames alone"
-	same "$what: segments that the host left whole" "$(in_queues coalesced)" "$joined"
+	same "$what: segments that the host left whole" "$(queues_stat rx coalesced)" "$joined"
 	must ethtool -K "$NIC" lro on
 	unharmed "$what: segments again"
-	more "$what: segments again" "$(in_queues coalesced)" "$joined"
+	more "$what: segments again" "$(queues_stat rx coalesced)" "$joined"
 }
 # Frames that are copied faster than they are kept track of.
 alone "MTU 1500" there_and_back

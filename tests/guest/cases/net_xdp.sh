@@ -11,7 +11,7 @@ net_up
 program() { must ip link set dev "$NIC" xdpdrv obj /tests/xdp.o sec "$1"; }
 no_program() { must ip link set dev "$NIC" xdp off; }
 # verdicts NAME: how many there were, on all queues.
-verdicts() { ethtool -S "$NIC" | awk -v name="xdp_$1:" '$1 ~ "^rx_queue_[0-9]+_" name "$" { sum += $2 } END { print sum + 0 }'; }
+verdicts() { queues_stat rx "xdp_$1"; }
 # Echo requests that the stack has seen.
 echoes() { awk '/^Icmp:/ && names { for (i = 2; i <= n; i++) if (name[i] == "InEchos") print $i; exit }
 	/^Icmp:/ { names = 1; n = split($0, name, " ") }' /proc/net/snmp; }

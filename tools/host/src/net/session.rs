@@ -399,9 +399,8 @@ impl Session {
         let frame = self.config.frame_bytes;
         let name = BufferName::Allocated(buffer);
         let coalesces = self.config.capabilities.contains(GuestCapabilities::RSC);
-        let bytes = gpadl.ranges.first().map_or(0, crate::memory::Pages::len);
         let plenty = LARGE_PIECES * u64::from(nic.queues()) * u64::from(LARGE_PIECE_BYTES);
-        let least = if coalesces && bytes >= plenty {
+        let least = if coalesces && gpadl.bytes() >= plenty {
             LARGE_PIECE_BYTES
         } else {
             0
@@ -427,7 +426,7 @@ fn receive_buffer(nic: &Nic, channel: &Channel, asked: SharedBuffer) -> HostMess
         tracing::warn!("{}: receive buffer without a page list", nic.name());
         return refused;
     };
-    let bytes = gpadl.ranges.first().map_or(0, crate::memory::Pages::len);
+    let bytes = gpadl.bytes();
     if plane.receive.is_some() || gpadl.ranges.len() != 1 || bytes > MAX_BUFFER_BYTES {
         tracing::warn!("{}: receive buffer of {bytes} bytes refused", nic.name());
         return refused;
@@ -463,9 +462,8 @@ fn revoke_receive(nic: &Nic, id: u16) {
 fn send_buffer(nic: &Nic, channel: &Channel, asked: SharedBuffer) -> HostMessage {
     let mut plane = nic.shared.plane.write();
     let gpadl = channel.gpadl(asked.gpadl).filter(|gpadl| {
-        let bytes = gpadl.ranges.first().map_or(0, crate::memory::Pages::len);
         gpadl.ranges.len() == 1
-            && (u64::from(SEND_SECTION_BYTES)..=MAX_BUFFER_BYTES).contains(&bytes)
+            && (u64::from(SEND_SECTION_BYTES)..=MAX_BUFFER_BYTES).contains(&gpadl.bytes())
     });
     let status = match (gpadl, &plane.send) {
         (Some(gpadl), None) => {

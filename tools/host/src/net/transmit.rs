@@ -97,13 +97,8 @@ impl Transmitter {
         self.ends.clear();
         if let Some(section) = section {
             let send = plane.send.as_ref().ok_or(BadPacket::NoSendBuffer)?;
-            let bytes = send
-                .gpadl
-                .ranges
-                .first()
-                .map_or(0, crate::memory::Pages::len);
             let range = section
-                .within(SEND_SECTION_BYTES, bytes)
+                .within(SEND_SECTION_BYTES, send.gpadl.bytes())
                 .ok_or(BadPacket::Section(section))?;
             let gpadl: &Arc<_> = &send.gpadl;
             self.stream

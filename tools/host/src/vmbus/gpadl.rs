@@ -38,6 +38,11 @@ impl Gpadl {
         }
     }
 
+    /// Bytes of the first range, which most lists have alone.
+    pub fn bytes(&self) -> u64 {
+        self.ranges.first().map_or(0, Pages::len)
+    }
+
     /// A list whose end the bus waits for.
     fn released_with(release: Release, ranges: Vec<Pages>) -> Self {
         Self {

@@ -4,6 +4,9 @@
 use hvhost::net::backend::{Gso, Offload, Partial};
 use hvhost::net::checksum::{self, Sum};
 use hvhost::net::frame::{Ip, Layout, Mac, TCP, TYPE_IPV4, UDP};
+use hvhost::net::peer::PEER_MAC;
+
+use super::GUEST;
 
 /// A frame of any type.
 pub(crate) fn ethernet(destination: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
@@ -96,6 +99,18 @@ pub(crate) fn make_partial(frame: &mut [u8]) {
 /// Whether all checksums of a frame are right.
 pub(crate) fn checksums_are_right(frame: &[u8]) -> bool {
     checksum::verify(frame)
+}
+
+/// Bytes that differ from their neighbours.
+pub(crate) fn data(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|n| (n % 251) as u8).collect()
+}
+
+/// A segment of TCP from the peer, as back ends bring it that leave its checksum to others.
+pub(crate) fn segment(payload: &[u8]) -> Vec<u8> {
+    let mut frame = tcp(PEER_MAC, GUEST, 80, 9, 77, payload);
+    make_partial(&mut frame);
+    frame
 }
 
 /// What a back end says of a large segment of TCP over IPv4 without options.

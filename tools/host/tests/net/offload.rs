@@ -8,7 +8,7 @@ use netvsc_wire::nvsp::{self, Capabilities as GuestCapabilities};
 use netvsc_wire::ppi::{LargeSend, SendInfo, Verdict, Vlan};
 
 use super::driver::{Driver, Setup};
-use super::frames::{checksums_are_right, gso, make_partial, tagged, tcp, udp};
+use super::frames::{checksums_are_right, data, gso, make_partial, segment, tagged, tcp, udp};
 use super::{counter, nic, wired, GUEST};
 
 /// A segment of 64 KiB needs pages enough, four times over.
@@ -19,10 +19,6 @@ fn large() -> (FakeGuest, Setup) {
         ..Setup::default()
     };
     (guest, setup)
-}
-
-fn data(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|n| (n % 251) as u8).collect()
 }
 
 /// A segment as `netvsc_xmit` leaves it: no IP length, no checksums but a pseudo header's.
@@ -144,8 +140,7 @@ fn large_segments_arrive_as_chains() {
     let mut driver = Driver::start(&guest, &setup);
     assert_eq!(wire.accepts(), Capabilities::ALL);
     for bytes in [1449, 3000, 20_000, 65_495] {
-        let mut frame = tcp(PEER_MAC, GUEST, 80, 9, 77, &data(bytes));
-        make_partial(&mut frame);
+        let frame = segment(&data(bytes));
         for tag in [None, Some(0x6005)] {
             let mut offload = gso(1448);
             let whole = match tag {
@@ -181,8 +176,7 @@ fn no_section_is_lost_over_time() {
     let (guest, setup) = large();
     let (nic, wire) = wired(&guest, "", 1);
     let mut driver = Driver::start(&guest, &setup);
-    let mut frame = tcp(PEER_MAC, GUEST, 80, 9, 77, &data(9_000));
-    make_partial(&mut frame);
+    let frame = segment(&data(9_000));
     // Several times as many as there are sections.
     for _ in 0..driver.section.pieces {
         wire.deliver_all(0, [(frame.clone(), gso(1448)), (frame.clone(), gso(1448))]);
@@ -289,8 +283,7 @@ fn guests_without_rsc_get_single_segments() {
         assert!(!wire.accepts().tso4);
         // One that was on its way when that was agreed.
         let payload = data(1600);
-        let mut frame = tcp(PEER_MAC, GUEST, 80, 9, 77, &payload);
-        make_partial(&mut frame);
+        let frame = segment(&payload);
         wire.deliver_with(0, frame, gso(1448));
         let mut joined = Vec::new();
         for _ in 0..2 {

@@ -15,7 +15,7 @@ use serde_json::json;
 use vmbus_wire::packet::{OutPacket, PacketType};
 
 use super::driver::{Driver, Setup};
-use super::frames::{checksums_are_right, gso, make_partial, tcp, udp};
+use super::frames::{checksums_are_right, data, gso, segment, tcp, udp};
 use super::{counter, wired, GUEST};
 
 /// How the guest calls its buffer.
@@ -100,10 +100,6 @@ fn complete(driver: &mut Driver, id: u64) {
     driver.channels[0].send_all(&OutPacket::completion(id, &[done.as_bytes()]));
 }
 
-fn data(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|n| (n % 251) as u8).collect()
-}
-
 #[test]
 fn frames_are_placed_into_buffers_that_the_guest_allocated() {
     let guest = FakeGuest::new();
@@ -159,8 +155,7 @@ fn a_large_segment_has_one_place_in_such_a_buffer() {
     // Many times as many as there are places.
     for round in 0..20 {
         for bytes in [1449, 3000, 20_000, 65_495] {
-            let mut frame = tcp(PEER_MAC, GUEST, 80, 9, 77, &data(bytes));
-            make_partial(&mut frame);
+            let frame = segment(&data(bytes));
             wire.deliver_with(0, frame.clone(), gso(1448));
             let (id, packet, got, info) = buffer.frame(&mut driver);
             assert!(got == frame);
@@ -196,8 +191,7 @@ fn large_segments_are_cut_for_a_buffer_without_room_for_them() {
     }
     // One that was on its way when that was agreed.
     let payload = data(1600);
-    let mut frame = tcp(PEER_MAC, GUEST, 80, 9, 77, &payload);
-    make_partial(&mut frame);
+    let frame = segment(&payload);
     wire.deliver_with(0, frame, gso(1448));
     let mut joined = Vec::new();
     for _ in 0..2 {
